@@ -1,0 +1,1 @@
+"""Data, backbone, training, export and evaluation of the reference bundle; the only room that imports torch."""
