@@ -35,7 +35,7 @@ class LatentError(InnervateError, ValueError):
     """A latent packet or a sample that breaks its contract: dtype, shape, finiteness, time order."""
 
 
-class SpaceMismatch(InnervateError, ValueError):
+class SpaceMismatch(InnervateError, ValueError):  # noqa: N818 - it names the state, as KeyboardInterrupt does
     """Two latent spaces that may not be mixed; the message holds both identities."""
 
 
