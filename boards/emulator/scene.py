@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -69,6 +70,49 @@ def direction(pan_deg: float, tilt_deg: float) -> NDArray[np.float64]:
     """Unit vector [3] in the device's frame for a pan and a tilt in degrees."""
     pan, tilt = math.radians(pan_deg), math.radians(tilt_deg)
     return np.array([math.cos(tilt) * math.cos(pan), math.cos(tilt) * math.sin(pan), math.sin(tilt)])
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Ground truth about one object at one moment: where it is from the device, and from the camera's axis; degrees.
+
+    `bearing_pan_deg` and `bearing_tilt_deg` are angles in the camera's own frame, left and up of its axis (so a pixel's
+    column is 48 - 48 tan(bearing_pan) / tan(30 deg) in a frame of 96); `in_view` means that the centre is in the frame.
+    """
+
+    colour: Colour
+    shape: Shape
+    pan_deg: float
+    tilt_deg: float
+    distance_m: float
+    bearing_pan_deg: float
+    bearing_tilt_deg: float
+    in_view: bool
+
+
+def look_up(objects: Sequence[SceneObject], head_pan_deg: float, head_tilt_deg: float, t_s: float) -> list[Seen]:
+    """Ground truth of all objects, in their order, for a head turned to `head_*` at `t_s`."""
+    ahead = direction(head_pan_deg, head_tilt_deg)
+    left = direction(head_pan_deg + 90.0, 0.0)
+    up = np.cross(ahead, left)
+    edge = math.tan(math.radians(FOV_DEG / 2.0))
+    rows = []
+    for item in objects:
+        to = direction(item.pan_at(t_s), item.tilt_deg)
+        x, y, z = float(to @ ahead), float(to @ left), float(to @ up)
+        rows.append(
+            Seen(
+                colour=item.colour,
+                shape=item.shape,
+                pan_deg=item.pan_at(t_s),
+                tilt_deg=item.tilt_deg,
+                distance_m=item.distance_m,
+                bearing_pan_deg=math.degrees(math.atan2(y, x)),
+                bearing_tilt_deg=math.degrees(math.atan2(z, math.hypot(x, y))),
+                in_view=x > 0.0 and abs(y) <= edge * x and abs(z) <= edge * x,
+            )
+        )
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +274,7 @@ def build_mjcf(size: int) -> str:
     return f"""
 <mujoco model="innervate handheld">
   <compiler angle="degree" autolimits="true"/>
-  <option timestep="0.002" gravity="0 0 0" integrator="implicitfast"/>
+  <option timestep="0.002" gravity="0 0 0" integrator="Euler"><flag contact="disable"/></option>
   <visual>
     <global offwidth="{size}" offheight="{size}"/>
     <quality offsamples="0" shadowsize="0" numslices="20" numstacks="12" numquads="8"/>

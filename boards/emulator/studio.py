@@ -95,23 +95,23 @@ class Studio:
     """Renders any scene of up to 12 objects to uint8 [size, size, 3] RGB frames, field of view 60 degrees."""
 
     def __init__(self, size: int = 96) -> None:
-        self._mj = load_mujoco()
+        self.mj = load_mujoco()
         self.size = size
-        self.model: mujoco.MjModel = self._mj.MjModel.from_xml_string(build_mjcf(size))
-        self.data: mujoco.MjData = self._mj.MjData(self.model)
+        self.model: mujoco.MjModel = self.mj.MjModel.from_xml_string(build_mjcf(size))
+        self.data: mujoco.MjData = self.mj.MjData(self.model)
         self._objects: tuple[SceneObject, ...] = ()
         self._dressing: Dressing = dress((), 0)
         self._posed_t_s: float | None = None
         self._look_up_ids()
-        self._option = self._mj.MjvOption()
+        self._option = self.mj.MjvOption()
         self._option.geomgroup[:] = [1, 1, 1, 0, 0, 0]
-        self._scene = self._mj.MjvScene(self.model, maxgeom=6 + CLUTTER + SLOTS + 8)
+        self._scene = self.mj.MjvScene(self.model, maxgeom=6 + CLUTTER + SLOTS + 8)
         for flag in ("SHADOW", "REFLECTION", "SKYBOX", "FOG", "HAZE"):
-            self._scene.flags[getattr(self._mj.mjtRndFlag, f"mjRND_{flag}")] = 0
-        self._camera = self._mj.MjvCamera()
-        self._camera.type = self._mj.mjtCamera.mjCAMERA_FIXED
+            self._scene.flags[getattr(self.mj.mjtRndFlag, f"mjRND_{flag}")] = 0
+        self._camera = self.mj.MjvCamera()
+        self._camera.type = self.mj.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = self.model.camera("eye").id
-        self._rect = self._mj.MjrRect(0, 0, size, size)
+        self._rect = self.mj.MjrRect(0, 0, size, size)
         self._gl: Any = None
         self._context: Any = None
         self._free: weakref.finalize[..., Studio] | None = None
@@ -210,7 +210,7 @@ class Studio:
 
     def shoot(self, t_s: float) -> NDArray[np.uint8]:
         """What the camera sees at `t_s` with the head where the model's data has it."""
-        mj = self._mj
+        mj = self.mj
         self.pose_objects(t_s)
         mj.mj_kinematics(self.model, self.data)
         mj.mj_comPos(self.model, self.data)
@@ -226,7 +226,7 @@ class Studio:
 
     def _light_up(self) -> None:
         """Make the OpenGL context at the first frame; later, make it the current one."""
-        mj = self._mj
+        mj = self.mj
         if self._context is None:
             self._gl = mj.GLContext(self.size, self.size)
             self._gl.make_current()
