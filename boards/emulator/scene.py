@@ -214,7 +214,7 @@ def dress(objects: tuple[SceneObject, ...], seed: int) -> Dressing:
         clutter_pos=clutter_pos,
         clutter_size=room.uniform([0.1, 0.1, 0.15], [0.6, 0.6, 1.1], (CLUTTER, 3)),
         clutter_yaw_deg=room.uniform(-90, 90, CLUTTER),
-        clutter_rgb=_dull(room, CLUTTER, 0.12, 0.62, 0.42),
+        clutter_rgb=_dull(room, CLUTTER, 0.08, 0.36, 0.42),
         sun_pan_deg=float(room.uniform(-180, 180)),
         sun_tilt_deg=float(room.uniform(25, 80)),
         level=float(room.uniform(0.85, 1.15)),
