@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
 from innervate.boards.emulator.scene import (
     COLOURS,
     DISTANCE_MAX_M,
@@ -27,7 +29,6 @@ from innervate.boards.emulator.scene import (
 )
 from innervate.boards.emulator.wav import RATE_HZ, read_wav
 from innervate.runtime.ali.errors import ScenarioError, nearest
-from numpy.typing import NDArray
 
 __all__ = ["RATE_HZ", "AudioInput", "Input", "Scenario", "SpeechInput", "SqueezeInput", "TextInput", "load_scenario"]
 

@@ -95,7 +95,7 @@ class Synthesiser:
         lib.espeak_SetSynthCallback(self._callback)
 
     def _collect(self, wav: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
-        if wav and count > 0:
+        if bool(wav) and count > 0:  # a null pointer is false
             self._blocks.append(np.ctypeslib.as_array(wav, shape=(count,)).copy())
         index = 0
         while events[index].type != _EVENT_END:
@@ -147,4 +147,5 @@ def _resample(native: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     from scipy.signal import resample_poly
 
     out = resample_poly(native.astype(np.float32), 320, 441)
-    return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
+    pcm: npt.NDArray[np.int16] = np.clip(np.rint(out), -32768, 32767).astype(np.int16)
+    return pcm

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from innervate.boards.emulator.scene import (
     CLUTTER,
     CONE_SCALES,
@@ -31,7 +33,6 @@ from innervate.boards.emulator.scene import (
     wallpaper,
 )
 from innervate.runtime.ali.errors import DeviceError, ScenarioError
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import mujoco

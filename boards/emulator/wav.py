@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from innervate.runtime.ali.errors import ScenarioError
 from numpy.typing import NDArray
+
+from innervate.runtime.ali.errors import ScenarioError
 
 RATE_HZ = 16_000
 FILE_BYTES_MAX = 256 << 20  # 45 minutes of 48 kHz stereo: more is a mistake, and would be held in memory

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
+
 from innervate.boards.emulator.scenario import (
     RATE_HZ,
     AudioInput,
@@ -28,7 +30,6 @@ from innervate.boards.emulator.scenario import (
 from innervate.boards.emulator.scene import PAN_LIMIT_DEG, TILT_LIMIT_DEG, Seen, look_up
 from innervate.boards.emulator.servo import Servo
 from innervate.boards.emulator.studio import Studio
-from numpy.typing import NDArray
 
 STEP_NS = 2_000_000
 FORCE_NS = 10_000_000  # 100 Hz
@@ -187,7 +188,8 @@ class World:
 
     def truth(self) -> list[Seen]:
         """Where every object really is now, in the scenario's order: for judging and training, not for the device."""
-        return look_up(self.scenario.objects, *np.degrees(self._studio.data.qpos[:2]), self.t_ns * 1e-9)
+        pan, tilt = np.degrees(self._studio.data.qpos[:2])
+        return look_up(self.scenario.objects, float(pan), float(tilt), self.t_ns * 1e-9)
 
     def close(self) -> None:
         """Free the renderer; safe to call twice."""
