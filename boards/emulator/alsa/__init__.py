@@ -10,8 +10,6 @@ The configuration replaces the system's, so that nothing else is listed and no s
 does not imitate stands at the head of the C file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil
@@ -99,10 +97,7 @@ def make_card(
     # PortAudio lists a PCM that has a hint, or that is called default.
     fields += ['hint { show on description "Innervate file card" }']
     config = folder / "asound.conf"
-    config.write_text(
-        f"pcm_type.innervate {{ lib {_quoted(build_plugin(cache))} }}\n"
-        f"pcm.{CARD_NAME} {{ type innervate {' '.join(fields)} }}\n"
-    )
+    config.write_text(f"pcm_type.innervate {{ lib {_quoted(build_plugin(cache))} }}\npcm.{CARD_NAME} {{ type innervate {' '.join(fields)} }}\n")
     return Card(CARD_NAME, config, rate_hz, channels)
 
 

@@ -1,0 +1,1 @@
+"""Sight: camera, encoder, twin."""

@@ -1,0 +1,1 @@
+"""Touch: grip force, encoder, twin."""

@@ -1,0 +1,1 @@
+"""Hearing: microphone, encoder, twin."""

@@ -1,0 +1,1 @@
+"""Movement: the pan-tilt head, its pose, decoder, twins."""

@@ -1,0 +1,1 @@
+"""Text: bytes typed in, bytes spoken out."""

@@ -1,0 +1,43 @@
+"""The visible state of what can observe a person: a microphone or a camera shows whether it is on.
+
+Rule: no sight or sound is taken before the indicator shows it. A light that was asked for and cannot be lit therefore
+refuses the device.
+"""
+
+from pathlib import Path
+
+from innervate.runtime.ali.errors import DeviceError
+
+
+class Indicator:
+    """On or off, and the same on a light when `led` names one, such as `/sys/class/leds/ACT/brightness`."""
+
+    def __init__(self, who: str, led: str = "") -> None:
+        self._who = who
+        self._led = Path(led) if led else None
+        self._lit = False
+
+    @property
+    def lit(self) -> bool:
+        """True from just before the device observes until just after it stops."""
+        return self._lit
+
+    def on(self) -> None:
+        """Show that the device observes. Raises DeviceError when the light cannot be lit."""
+        self._write("1")
+        self._lit = True
+
+    def off(self) -> None:
+        """Show that the device has stopped; no effect when it is off."""
+        if self._lit:
+            self._lit = False
+            self._write("0")
+
+    def _write(self, value: str) -> None:
+        if self._led is None:
+            return
+        try:
+            self._led.write_text(value)
+        except OSError as error:
+            step = f"sudo chmod a+w {self._led}, or take led out of its options"
+            raise DeviceError(self._who, f"light {self._led}: {error.strerror}", "a light to write", step) from error
