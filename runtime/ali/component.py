@@ -201,6 +201,7 @@ class Sensor(_Device, ABC):
         self._newest_ns: int | None = None
 
     def open(self) -> None:
+        """Open the device; samples are numbered from 0 again. Raises DeviceError with the cause."""
         super().open()
         self._seq = 0
         self._newest_ns = None
@@ -227,9 +228,7 @@ class Sensor(_Device, ABC):
         return sample
 
     def _check(self, data: Array, t_ns: int) -> None:
-        fits = data.ndim == len(self.shape) and all(
-            want in (None, have) for want, have in zip(self.shape, data.shape, strict=True)
-        )
+        fits = data.ndim == len(self.shape) and all(want in (None, have) for want, have in zip(self.shape, data.shape, strict=True))
         if data.dtype != self.dtype or not fits:
             want = ", ".join("any" if n is None else str(n) for n in self.shape)
             came = f"a sample {data.dtype} {list(data.shape)}"
@@ -313,9 +312,7 @@ class Actuator(_Device, ABC):
             known = ", ".join(self.limits)
             raise LatentError(f"{self.name}.{axis}", "a setpoint for an unknown axis", known, "correct the decoder")
         if not np.isfinite(value):
-            raise LatentError(
-                f"{self.name}.{axis}", f"setpoint {value}", "a finite value", "look at the decoder's output"
-            )
+            raise LatentError(f"{self.name}.{axis}", f"setpoint {value}", "a finite value", "look at the decoder's output")
         return limit.clamp(float(value))
 
     def safe(self, cause: str) -> None:

@@ -141,9 +141,7 @@ def _drained(sensor: Sensor) -> None:
     for _ in range(STEPS_MAX):
         if sensor.read(0.0) is None:
             return
-    raise PluginError(
-        sensor.name, "gives new samples for ever while the clock stands still", "None", "remember the last read"
-    )
+    raise PluginError(sensor.name, "gives new samples for ever while the clock stands still", "None", "remember the last read")
 
 
 def _check_repeatable(report: Report, make: Callable[[], Sensor], advance: Advance | None, first: list[Sample]) -> None:
@@ -153,9 +151,7 @@ def _check_repeatable(report: Report, make: Callable[[], Sensor], advance: Advan
         second = _read_some(sensor, advance)
     finally:
         sensor.close()
-    same = len(first) == len(second) and all(
-        a.t_ns == b.t_ns and np.array_equal(a.data, b.data) for a, b in zip(first, second, strict=True)
-    )
+    same = len(first) == len(second) and all(a.t_ns == b.t_ns and np.array_equal(a.data, b.data) for a, b in zip(first, second, strict=True))
     report.note("gives the same again for the same seed and time", same, "other values or stamps")
 
 

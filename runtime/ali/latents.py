@@ -57,9 +57,7 @@ def check_data(who: str, data: Floats, width: int) -> None:
         raise LatentError(who, came, f"[T, {width}] with T >= 1", "use an encoder trained for this bundle")
     if not bool(np.isfinite(data).all()):
         bad = int(np.count_nonzero(~np.isfinite(data)))
-        raise LatentError(
-            who, f"latents with {bad} non-finite values", "finite values", "look at the sensor's raw data"
-        )
+        raise LatentError(who, f"latents with {bad} non-finite values", "finite values", "look at the sensor's raw data")
 
 
 class Border:

@@ -12,7 +12,8 @@
     virtual = "innervate.plugins.force.virtual:Twin"    # module:attribute; at least one of driver and virtual
     encoder = "innervate.plugins.force.latent:Encoder"  # upstream; "decoder" downstream; neither: a sink of bytes
     graph = "force.encoder"                             # network in the bundle; "rows": the byte rows
-    rate_hz = 12.5
+    rate_hz = 12.5                                      # samples that arrive; silence for ten of them is a fault
+    keep = "all"                                        # or "newest": of several in a tick only the last counts
     caps = ["force"]
 
     [component.limits.force]
@@ -23,6 +24,7 @@
     [component.options]                                 # every option that a board may set, with its default
     port = ""
 
+A component that brings a network of its own has `space_id`, the latent space that it was trained for, and no `graph`.
 An actuator adds `safe` (in words), `hold_ms_max`, and `feedback`: the component whose newest sample its decoder is
 given.
 """
@@ -60,7 +62,9 @@ class ComponentEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     encoder: str | None = None
     decoder: str | None = None
     graph: str | None = None
+    space_id: str | None = None
     rate_hz: float | None = None
+    keep: Literal["all", "newest"] = "all"
     caps: list[str] = []
     safe: str | None = None
     hold_ms_max: int | None = None
@@ -99,18 +103,14 @@ def load_manifest(path: Path) -> Manifest:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ManifestError(
-            str(path), f"cannot be read ({error.strerror})", "a plugin.toml", "ship it with the plugin"
-        ) from error
+        raise ManifestError(str(path), f"cannot be read ({error.strerror})", "a plugin.toml", "ship it with the plugin") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(str(path), f"is not TOML: {error}", "a TOML file", "correct that line") from error
     _refuse_unknown(path, raw)
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise ManifestError(
-            str(path), str(error), "the fields of docs/plugins.md", "add or correct that field"
-        ) from error
+        raise ManifestError(str(path), str(error), "the fields of docs/plugins.md", "add or correct that field") from error
     _check(path, manifest)
     return manifest
 
@@ -144,18 +144,16 @@ def _check(path: Path, manifest: Manifest) -> None:
         for field in ("driver", "virtual", "encoder", "decoder"):
             reference = getattr(entry, field)
             if reference is not None and reference.count(":") != 1:
-                raise ManifestError(
-                    who, f"{field} = {reference!r}", '"module:attribute"', "name the module and the class"
-                )
+                raise ManifestError(who, f"{field} = {reference!r}", '"module:attribute"', "name the module and the class")
         for axis, limit in entry.limits.items():
             if not limit.min < limit.max:
-                raise ManifestError(
-                    f"{who}.{axis}", f"min {limit.min:g}, max {limit.max:g}", "min < max", "correct the limits"
-                )
+                raise ManifestError(f"{who}.{axis}", f"min {limit.min:g}, max {limit.max:g}", "min < max", "correct the limits")
         if entry.kind == "upstream":
-            _need(who, entry, ("encoder", "graph"))
+            _need(who, entry, ("encoder",))
         elif not entry.is_sink:
-            _need(who, entry, ("graph", "safe", "hold_ms_max"))
+            _need(who, entry, ("safe", "hold_ms_max"))
+        if not entry.is_sink and entry.graph is None:
+            _need(who, entry, ("space_id",))
 
 
 def _need(who: str, entry: ComponentEntry, fields: tuple[str, ...]) -> None:

@@ -53,9 +53,7 @@ class Registry:
         entry = manifest.find(name)
         if entry is None:
             known = [entry.name for entry in manifest.component]
-            raise PluginError(
-                f"plugin {plugin}", f"asked for component {name!r}", ", ".join(known), nearest(name, known)
-            )
+            raise PluginError(f"plugin {plugin}", f"asked for component {name!r}", ", ".join(known), nearest(name, known))
         return entry
 
     def broken(self) -> dict[str, InnervateError]:
@@ -93,14 +91,20 @@ class Registry:
         return self._third_party
 
 
-def load_class(reference: str, kind: type[T], who: str) -> type[T]:
-    """Import "module:attribute" and return it, a subclass of `kind`. Raises PluginError with the cause."""
+def load_attribute(reference: str, who: str) -> object:
+    """Import "module:attribute" and return it. Raises PluginError with the cause."""
     module_name, _, attribute = reference.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        found: object = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # a plugin's import may raise anything at all
-        step = "install what it imports (innervate doctor lists extras), or correct plugin.toml"
+        step = "install what it imports (innervate doctor lists extras), or correct the reference"
         raise PluginError(who, f"cannot load {reference}: {type(error).__name__}: {error}", "", step) from error
+    return found
+
+
+def load_class(reference: str, kind: type[T], who: str) -> type[T]:
+    """Import "module:attribute" and return it, a subclass of `kind`. Raises PluginError with the cause."""
+    found = load_attribute(reference, who)
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise PluginError(who, f"{reference} is {found!r}", f"a subclass of {kind.__name__}", "correct plugin.toml")
     return found

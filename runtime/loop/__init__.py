@@ -1,0 +1,1 @@
+"""The loop that runs a device: tick, router, clock, supervision, events."""

@@ -1,0 +1,175 @@
+"""A device that runs: turns one after the other until the end, and safe values on every way out.
+
+Rules:
+- On every way out of `run` (the end, `stop`, an exception, a signal turned into either) each actuator goes to its safe value
+  first, then everything is closed, then the summary is written.
+- Late ticks are counted and never stack up: when a turn overruns its period, the missed ones are left out.
+- Memory is constant: nothing is kept for each tick.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from innervate.runtime.ali.clock import Clock
+from innervate.runtime.ali.component import Bench, Sample
+from innervate.runtime.ali.errors import InnervateError
+from innervate.runtime.ali.space import Space
+from innervate.runtime.loop.events import Fault, Force, Log, Pose, Summary, seconds
+from innervate.runtime.loop.events import Tick as TickEvent
+from innervate.runtime.loop.meter import LatencyMeter, MeteredBackbone, rss_mb_peak
+from innervate.runtime.loop.supervise import cause_of
+from innervate.runtime.loop.tick import TICK_NS, Tick
+
+LATE_NS = TICK_NS // 10  # a turn that begins later than this is counted as late
+
+
+class World(Bench, Protocol):
+    """The world that twins live in, as the loop drives it."""
+
+    @property
+    def end_ns(self) -> int:
+        """How long its scenario lasts."""
+        ...
+
+    def advance_to(self, t_ns: int) -> None:
+        """Let its physics run up to `t_ns`."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """What a watcher sees of one turn: newest samples by component, what is open, wall time of the whole turn."""
+
+    t_ns: int
+    samples: Mapping[str, Sample]
+    open: str | None
+    steps: int
+    wall_us: float
+
+
+Watcher = Callable[[Turn], None]
+
+
+class Device:
+    """Senses, backbone, limbs and voice, wired by `assemble`; `run` is called once."""
+
+    def __init__(
+        self,
+        tick: Tick,
+        clock: Clock,
+        world: World | None,
+        log: Log,
+        backbone: MeteredBackbone,
+        latency: LatencyMeter,
+        identity: tuple[Space, str],
+        watchers: list[Watcher],
+    ) -> None:
+        self.ticks = 0
+        self.late = 0
+        self._tick = tick
+        self._clock = clock
+        self._world = world
+        self._log = log
+        self._backbone = backbone
+        self._latency = latency
+        self._space, self.variant = identity
+        self._watchers = watchers
+        self._stop_cause: str | None = None
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Samples that came but that no tick took in time, by component."""
+        return {sense.name: sense.dropped for sense in self._tick.senses}
+
+    def stop(self, cause: str) -> None:
+        """Ask the run to end before its next turn; may be called from a signal handler or another thread."""
+        self._stop_cause = cause
+
+    def run(self, until_ns: int | None) -> None:
+        """Turn until `until_ns` (None: until `stop`). Raises what the backbone or the world raised, after making all safe."""
+        cause = "end of run"
+        try:
+            self._start()
+            self._turn_until(until_ns)
+            cause = self._stop_cause or cause
+        except BaseException as error:
+            cause = cause_of(error) if isinstance(error, Exception) else type(error).__name__
+            source = error.who if isinstance(error, InnervateError) else "loop"
+            self._log.emit(Fault(seconds(self._clock.now_ns()), source, cause))
+            raise
+        finally:
+            self._end(cause)
+
+    def _start(self) -> None:
+        # Limbs first: they stand at their safe values before anything else is opened.
+        now_ns = self._clock.now_ns()
+        for limb in self._tick.limbs.values():
+            limb.start(now_ns)
+        self._tick.voice.start(now_ns)
+        for sense in self._tick.senses:
+            sense.start(now_ns)
+
+    def _turn_until(self, until_ns: int | None) -> None:
+        due_ns = self._clock.now_ns()
+        while self._stop_cause is None:
+            due_ns += TICK_NS
+            if until_ns is not None and due_ns > until_ns:
+                return
+            self._clock.sleep_until_ns(due_ns)
+            if self._stop_cause is not None:
+                return
+            late_ns = self._clock.now_ns() - due_ns
+            self._turn(due_ns + late_ns, late_ns)
+            missed = max(0, self._clock.now_ns() - due_ns) // TICK_NS
+            due_ns += missed * TICK_NS
+
+    def _turn(self, now_ns: int, late_ns: int) -> None:
+        if self._world is not None:
+            self._world.advance_to(now_ns)
+        self._latency.begin()
+        steps = self._tick.turn(now_ns)
+        wall_us = self._latency.elapsed_us()
+        self.ticks += 1
+        self.late += late_ns > LATE_NS
+        t_s = seconds(now_ns)
+        samples = {sense.name: sense.newest for sense in self._tick.senses if sense.newest is not None}
+        if "pose" in samples:
+            pan_deg, tilt_deg = (round(float(angle), 4) for angle in samples["pose"].data[:2])
+            self._log.emit(Pose(t_s, pan_deg, tilt_deg))
+        if "force" in samples and samples["force"].data.size:
+            self._log.emit(Force(t_s, round(float(samples["force"].data[-1]), 4)))
+        self._log.emit(TickEvent(t_s, round(late_ns / 1e6, 3), steps))
+        turn = Turn(now_ns, samples, self._tick.router.open, steps, wall_us)
+        for watch in self._watchers:
+            watch(turn)
+
+    def _end(self, cause: str) -> None:
+        now_ns = self._clock.now_ns()
+        for limb in self._tick.limbs.values():
+            limb.stop(now_ns, cause)
+        self._tick.voice.stop(now_ns)
+        for sense in self._tick.senses:
+            sense.stop()
+        if self._world is not None:
+            self._world.close()
+        self._log.emit(self._summary(now_ns))
+
+    def _summary(self, now_ns: int) -> Summary:
+        step, latency = self._backbone.step_us, self._latency.capture_to_setpoint_us
+        return Summary(
+            t_s=seconds(now_ns),
+            ticks=self.ticks,
+            late=self.late,
+            step_us_p50=step.percentile(50),
+            step_us_p99=step.percentile(99),
+            capture_to_setpoint_us_p50=latency.percentile(50),
+            capture_to_setpoint_us_p99=latency.percentile(99),
+            rss_mb=rss_mb_peak(),
+            space_id=self._space.space_id,
+            variant=self.variant,
+        )
