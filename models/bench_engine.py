@@ -111,9 +111,11 @@ def genai_pass(bundle: Bundle, variant: str, context: int, folder: Path) -> Call
     generator.append_tokens(ids.astype(np.int32))
     generator.generate_next_token()  # the pass over the prompt has been made; its choice is the last token so far
 
+    token = np.array([1], np.int32)
+
     def run() -> None:
         generator.rewind_to(context - 1)
-        generator.append_tokens(np.array([1], np.int32))  # the graph's pass over one token
+        generator.append_tokens(token)  # the graph's pass over one token
         generator.generate_next_token()  # argmax of its logits
 
     return run

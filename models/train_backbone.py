@@ -1,0 +1,150 @@
+"""Train the backbone on sequences, ear and eye frozen but for their last layers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .policy import Policy
+from .progress import Progress
+from .scenes import draw_scene, render_scenes
+from .seeing import GLIMPSES
+from .sequences import FRAME, SOUND, FrameBank, Sequences, TrackBank, bank_paths
+from .speech import Pool, make_track
+from .train_hearing import load_ear, schedule
+from .train_seeing import load_eye
+from .hearing import normalise
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class BackboneTraining:
+    """What a training run of the backbone is made of."""
+
+    scenes: int = 60000
+    aimed: int = 24000
+    tracks: int = 8000
+    steps: int = 3000
+    batch: int = 16
+    lr: float = 1.5e-3
+    seed: int = 3
+    workers: int = 1
+
+
+SCENES_SEED, AIMED_SEED = 10_000_000, 20_000_000
+
+
+def build_frame_bank(folder: Path, config: BackboneTraining, threads: int) -> FrameBank:
+    """Run the eye over all scenes; kept on disk."""
+    path = bank_paths(folder)[0]
+    sets = [(config.scenes, SCENES_SEED, False), (config.aimed, AIMED_SEED, True)]
+    if not path.exists():
+        eye, _ = load_eye(folder)
+        eye = eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        torch.set_num_threads(threads)
+        features, cells = [], []
+        for count, seed, aimed in sets:
+            frames = np.load(render_scenes(folder, count, seed, aimed=aimed, processes=threads)[0], mmap_mode="r")
+            with torch.no_grad(), Progress("frames seen", count) as bar:
+                for i in range(0, count, 250):
+                    x = torch.from_numpy(np.array(frames[i : i + 250])).permute(0, 3, 1, 2).float() / 255.0
+                    seen, saliency = eye.look(x)
+                    chosen = eye.choose(saliency)
+                    flat = torch.cat([seen.flatten(2), saliency.unsqueeze(1) * 0.25], 1).transpose(1, 2)
+                    picked = torch.gather(flat, 1, chosen.unsqueeze(2).expand(-1, -1, flat.shape[2]))
+                    features.append(picked.half().numpy())
+                    cells.append(chosen.short().numpy())
+                    bar.step(len(x))
+        np.savez(path.with_suffix(".part.npz"), features=np.concatenate(features), cells=np.concatenate(cells))
+        path.with_suffix(".part.npz").rename(path)
+    drawn = [draw_scene(seed + i, aimed) for count, seed, aimed in sets for i in range(count)]
+    with np.load(path) as z:
+        return FrameBank.index(z["features"], z["cells"], np.array([d[0] for d in drawn], np.float32), [d[1] for d in drawn])
+
+
+def build_track_bank(folder: Path, config: BackboneTraining, threads: int) -> TrackBank:
+    """Run the ear over random tracks; kept on disk."""
+    path = bank_paths(folder)[1]
+    if not path.exists():
+        torch.set_num_threads(threads)
+        ear, _ = load_ear(folder)
+        pool, rng = Pool.load(folder / "speech_train.npz"), np.random.default_rng(config.seed)
+        states, spoken = [], []
+        with torch.no_grad(), Progress("tracks heard", config.tracks) as bar:
+            for _ in range(0, config.tracks, 50):
+                tracks = [make_track(rng, pool) for _ in range(50)]
+                x = normalise(torch.from_numpy(np.stack([t.mel for t in tracks]))).transpose(1, 2)
+                x = F.relu(ear.conv1(F.pad(x, (3, 0))))
+                x = F.relu(ear.conv2(F.pad(x, (3, 0))))
+                x = F.relu(ear.conv3(F.pad(x, (1, 0)))).transpose(1, 2)
+                states.append(ear.gru(x)[0].half().numpy())
+                spoken += [np.array([(end, *ids) for end, ids in t.spoken], np.int32).reshape(-1, 4) for t in tracks]
+                bar.step(50)
+        counts = np.array([len(s) for s in spoken])
+        np.savez(path.with_suffix(".part.npz"), states=np.concatenate(states), spoken=np.concatenate(spoken), counts=counts)
+        path.with_suffix(".part.npz").rename(path)
+    with np.load(path) as z:
+        rows = np.split(z["spoken"], np.cumsum(z["counts"])[:-1])
+        return TrackBank(z["states"], [[(int(r[0]), (int(r[1]), int(r[2]), int(r[3]))) for r in part] for part in rows])
+
+
+def sensed(batches: Iterator[dict[str, Tensor]], frames: FrameBank, tracks: TrackBank) -> Iterator[dict[str, Tensor]]:
+    """Add what ear and eye made of every sound and frame position: sound [n, 320], sight [m, 129], cells [m]."""
+    features = torch.from_numpy(frames.features).flatten(0, 1)
+    cells = torch.from_numpy(frames.cells).flatten().long()
+    states = torch.from_numpy(tracks.states)
+    for batch in batches:
+        kind, source = batch["kind"], batch["source"]
+        batch["sound"] = states[batch["track"][:, None].expand_as(kind)[kind == SOUND], source[kind == SOUND]].float()
+        batch["sight"] = features[source[kind == FRAME]].float()
+        batch["cells"] = cells[source[kind == FRAME]]
+        yield batch
+
+
+def start_policy(folder: Path) -> Policy:
+    """A new policy whose ear and eye end in the layers that grounding trained."""
+    policy = Policy()
+    ear, _ = load_ear(folder)
+    eye, _ = load_eye(folder)
+    policy.ear_out.load_state_dict(ear.out.state_dict())
+    policy.eye_out.load_state_dict(eye.out.state_dict())
+    with torch.no_grad():
+        policy.eye_place.copy_(eye.place)
+    return policy
+
+
+def train_backbone(folder: Path, config: BackboneTraining, threads: int = 3) -> Path:
+    """Train with a checkpoint every 100 steps and return the path of the result (`policy.pt`); resumes after a kill."""
+    frames, tracks = build_frame_bank(folder, config, threads), build_track_bank(folder, config, threads)
+    torch.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    policy = start_policy(folder)
+    optimiser = torch.optim.AdamW(policy.parameters(), lr=config.lr, weight_decay=0.02, betas=(0.9, 0.98))
+    state = folder / "policy.pt"
+    first = load_checkpoint(state, policy, optimiser)
+    loader = torch.utils.data.DataLoader(Sequences(frames, tracks, config.batch, config.seed + first), batch_size=None, num_workers=config.workers)
+    began, mean = time.monotonic(), dict[str, float]()
+    batches = sensed(iter(loader), frames, tracks)
+    with Progress("backbone", config.steps, first) as bar:
+        for step in range(first, config.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule(step, config.steps, config.lr)
+            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+                loss, figures = policy.loss(next(batches))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+            optimiser.step()
+            mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in figures.items()}
+            bar.step(note=f"loss {loss.item():.3f}")
+            if (step + 1) % 100 == 0 or step + 1 == config.steps:
+                save_checkpoint(state, policy, optimiser, step + 1)
+                print(f"backbone step {step + 1}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()) + f", {time.monotonic() - began:.0f} s", flush=True)
+    return state

@@ -1,0 +1,121 @@
+"""Train the ear on tracks: intent heads and word heads ground it; it learns no episode."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .hearing import Ear, EarHeads, FRAMES_PER_TICK
+from .language import VERBS
+from .progress import Progress
+from .speech import IGNORE, WORD_CLASSES, Pool, Tracks, make_track, render_pool
+
+
+@dataclass(frozen=True)
+class HearingConfig:
+    """What a training run of the ear is made of."""
+
+    utterances: int = 40000
+    steps: int = 4000
+    batch: int = 96
+    lr: float = 2.5e-3
+    seed: int = 1
+    workers: int = 1
+
+
+def schedule(step: int, steps: int, lr: float, warmup: int = 100) -> float:
+    """Linear warm-up, then a cosine to 2 % of the rate."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return lr * (0.02 + 0.49 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
+
+
+def ear_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+    """Cross entropy of the four heads; intents weigh more than words, and silence less than speech."""
+    total = torch.zeros(())
+    for name, weight in (("verb", 1.0), ("colour", 0.7), ("shape", 0.7), ("word", 0.5)):
+        flat, target = logits[name].flatten(0, 1), labels[name].flatten()
+        each = F.cross_entropy(flat, target, ignore_index=IGNORE, reduction="none")
+        scale = torch.where(target > 0, 3.0, 1.0) * (target != IGNORE)
+        total = total + weight * (each * scale).sum() / scale.sum()
+    return total
+
+
+def commands_heard(verb: np.ndarray, colour: np.ndarray, shape: np.ndarray, spoken: list[tuple[int, tuple[int, int, int]]]) -> tuple[int, int, int]:
+    """(right, commands, false alarms) of one track from argmax per tick: a command counts as right when the first intent that is
+    named between 0.1 s and 0.75 s after its end is its own; an intent named anywhere else is a false alarm."""
+    tick_end = (np.arange(len(verb)) + 1) * FRAMES_PER_TICK
+    claimed = np.zeros(len(verb), bool)
+    right = 0
+    for end, ids in spoken:
+        window = (tick_end >= end) & (tick_end < end + 80)
+        claimed |= (tick_end >= end) & (tick_end < end + 100)
+        named = np.flatnonzero(window & (verb > 0))
+        right += bool(len(named)) and (int(verb[named[0]]), int(colour[named[0]]), int(shape[named[0]])) == ids
+    alarms = (verb > 0) & ~claimed
+    return right, len(spoken), int(np.sum(alarms[1:] & ~alarms[:-1]))
+
+
+def validate(ear: Ear, heads: EarHeads, pool: Pool, tracks: int = 200, seed: int = 99) -> dict[str, float]:
+    """Accuracy on voices that were held out, 10 dB signal to noise."""
+    rng = np.random.default_rng(seed)
+    items = [make_track(rng, pool, snr_db=(10.0, 10.0)) for _ in range(tracks)]
+    with torch.no_grad():
+        out = heads(ear(torch.from_numpy(np.stack([t.mel for t in items]))))
+    verb, colour, shape = (out[name].argmax(-1).numpy() for name in ("verb", "colour", "shape"))
+    counts = np.sum([commands_heard(verb[i], colour[i], shape[i], t.spoken) for i, t in enumerate(items)], axis=0)
+    return {"right": counts[0] / counts[1], "commands": float(counts[1]), "false": counts[2] / (tracks * 6.4 / 600)}
+
+
+def train_hearing(folder: Path, config: HearingConfig, threads: int = 2) -> Path:
+    """Render, train with a checkpoint every 200 steps, and return the path of the result (`ear.pt`); resumes after a kill."""
+    torch.set_num_threads(threads)
+    pools = {}
+    for name, count, validation in (("speech_train", config.utterances, False), ("speech_val", 2000, True)):
+        pools[name] = folder / f"{name}.npz"
+        if not pools[name].exists():
+            render_pool(pools[name], count, 1_000_000 * (1 + validation), validation=validation, processes=threads)
+    torch.manual_seed(config.seed)
+    ear, heads = Ear(), EarHeads(WORD_CLASSES)
+    both = nn.ModuleList([ear, heads])
+    optimiser = torch.optim.AdamW(both.parameters(), lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    state = folder / "ear.pt"
+    first = load_checkpoint(state, both, optimiser)
+    held = Pool.load(pools["speech_val"])
+    loader = iter(torch.utils.data.DataLoader(Tracks(pools["speech_train"], config.batch, config.seed + first), batch_size=None, num_workers=config.workers))
+    began = time.monotonic()
+    with Progress("ear", config.steps, first) as bar:
+        for step in range(first, config.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule(step, config.steps, config.lr)
+            mel, verb, colour, shape, word = next(loader)
+            loss = ear_loss(heads(ear(mel)), {"verb": verb, "colour": colour, "shape": shape, "word": word})
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+            optimiser.step()
+            bar.step(note=f"loss {loss.item():.3f}")
+            if (step + 1) % 200 == 0 or step + 1 == config.steps:
+                save_checkpoint(state, both, optimiser, step + 1)
+                figures = validate(ear, heads, held)
+                print(f"ear step {step + 1}: {figures['right']:.3f} of commands right at 10 dB, {figures['false']:.1f} false in 10 min, "
+                      f"{time.monotonic() - began:.0f} s", flush=True)
+    return state
+
+
+def load_ear(folder: Path) -> tuple[Ear, EarHeads]:
+    """The trained ear and its heads."""
+    ear, heads = Ear(), EarHeads(WORD_CLASSES)
+    load_checkpoint(folder / "ear.pt", nn.ModuleList([ear, heads]), None)
+    return ear.eval(), heads.eval()
+
+
+assert VERBS[0] == "none"

@@ -1,0 +1,132 @@
+"""Train the eye on single frames drawn from all scenes: dense heads on the map, and heads that see only a latent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .progress import Progress
+from .scenes import render_scenes
+from .seeing import GRID, Eye, EyeHeads
+from .train_hearing import schedule
+
+
+@dataclass(frozen=True)
+class SeeingConfig:
+    """What a training run of the eye is made of."""
+
+    frames: int = 60000
+    steps: int = 4000
+    batch: int = 96
+    lr: float = 2e-3
+    seed: int = 2
+
+
+def augment(frames: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror half of the batch; vary white balance, contrast and brightness; add sensor noise. frames [B, 3, 96, 96] in [0, 1]."""
+    batch = len(frames)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.empty(shape).uniform_(low, high, generator=generator)
+
+    flip = torch.rand(batch, generator=generator) < 0.5
+    frames = torch.where(flip[:, None, None, None], frames.flip(3), frames)
+    mirrored = labels.view(batch, GRID, GRID, 5).flip(2).flatten(1, 2).clone()
+    mirrored[:, :, 3] *= -1
+    labels = torch.where(flip[:, None, None], mirrored, labels)
+    frames = frames * uniform(0.93, 1.07, batch, 3, 1, 1) * uniform(0.8, 1.2, batch, 1, 1, 1)
+    frames = frames + uniform(0.0, 0.04, batch, 1, 1, 1) * torch.randn(frames.shape, generator=generator)
+    return frames.clamp(0, 1), labels
+
+
+def eye_loss(eye: Eye, heads: EyeHeads, frames: Tensor, labels: Tensor) -> Tensor:
+    """Saliency over the map; colour, shape and bearing from latents of the true cells and of the chosen ones."""
+    features, saliency = eye.look(frames)
+    thing = labels[:, :, 0]
+    known = thing >= 0
+    weight = known * torch.where(thing > 0, 8.0, 1.0)
+    total = (F.binary_cross_entropy_with_logits(saliency, thing.clamp(min=0), reduction="none") * weight).sum() / weight.sum() * 3.0
+    with torch.no_grad():
+        chosen = eye.choose(saliency)
+        true = torch.topk(thing + torch.rand_like(thing) * 0.5, chosen.shape[1], dim=1).indices
+    cells = torch.cat([chosen, true], 1)  # [B, 12]
+    read = heads(eye.glimpse(features, saliency, cells))
+    target = torch.gather(labels, 1, cells.unsqueeze(2).expand(-1, -1, 5))
+    is_thing, certain = target[..., 0] > 0, target[..., 0] >= 0
+    total = total + F.binary_cross_entropy_with_logits(read["thing"][certain], target[..., 0][certain])
+    for name, column in (("colour", 1), ("shape", 2)):
+        named = is_thing & (target[..., column] >= 0)
+        total = total + F.cross_entropy(read[name][named], target[..., column][named].long())
+    return total + 3.0 * F.smooth_l1_loss(read["bearing"][is_thing], target[..., 3:][is_thing], beta=0.05)
+
+
+def validate(eye: Eye, heads: EyeHeads, frames: Tensor, labels: Tensor) -> dict[str, float]:
+    """Of the things in view: found, named rightly when found, bearing error in degrees; and things seen where there is none."""
+    with torch.no_grad():
+        features, saliency = eye.look(frames)
+        cells = eye.choose(saliency)
+        read = heads(eye.glimpse(features, saliency, cells))
+    target = torch.gather(labels, 1, cells.unsqueeze(2).expand(-1, -1, 5))
+    seen = read["thing"] > 0
+    hit = seen & (target[..., 0] > 0)
+    named = hit & (target[..., 1] >= 0)
+    right_colour = read["colour"].argmax(-1) == target[..., 1]
+    right_shape = read["shape"].argmax(-1) == target[..., 2]
+    error = (read["bearing"] - target[..., 3:]).abs()[hit].mean() * 30.0
+    return {
+        "found": float(hit.sum() / (labels[:, :, 0] > 0).sum()),
+        "colour": float(right_colour[named].float().mean()),
+        "shape": float(right_shape[named].float().mean()),
+        "bearing_deg": float(error),
+        "ghosts": float((seen & (target[..., 0] == 0)).sum() / len(frames)),
+    }
+
+
+def train_seeing(folder: Path, config: SeeingConfig, threads: int = 2) -> Path:
+    """Render, train with a checkpoint every 200 steps, and return the path of the result (`eye.pt`); resumes after a kill."""
+    frames_path, labels_path = render_scenes(folder, config.frames, 10_000_000, processes=threads)
+    torch.set_num_threads(threads)
+    frames, labels = np.load(frames_path, mmap_mode="r"), torch.from_numpy(np.load(labels_path))
+    held = min(1500, config.frames // 10)
+    torch.manual_seed(config.seed)
+    eye, heads = Eye().to(memory_format=torch.channels_last), EyeHeads()  # type: ignore[call-overload]
+    both = nn.ModuleList([eye, heads])
+    optimiser = torch.optim.AdamW(both.parameters(), lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    state = folder / "eye.pt"
+    first = load_checkpoint(state, both, optimiser)
+    rng, generator = np.random.default_rng([config.seed, first]), torch.Generator().manual_seed(config.seed + first)
+    val_frames = torch.from_numpy(np.ascontiguousarray(frames[:held])).permute(0, 3, 1, 2).float() / 255.0
+    began = time.monotonic()
+    with Progress("eye", config.steps, first) as bar:
+        for step in range(first, config.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule(step, config.steps, config.lr)
+            index = np.sort(rng.choice(np.arange(held, config.frames), config.batch, replace=False))
+            batch = torch.from_numpy(frames[index]).permute(0, 3, 1, 2).float() / 255.0
+            batch, marks = augment(batch, labels[index], generator)
+            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+                loss = eye_loss(eye, heads, batch.contiguous(memory_format=torch.channels_last), marks)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+            optimiser.step()
+            bar.step(note=f"loss {loss.item():.3f}")
+            if (step + 1) % 200 == 0 or step + 1 == config.steps:
+                save_checkpoint(state, both, optimiser, step + 1)
+                figures = validate(eye, heads, val_frames, labels[:held])
+                print(f"eye step {step + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()) + f", {time.monotonic() - began:.0f} s", flush=True)
+    return state
+
+
+def load_eye(folder: Path) -> tuple[Eye, EyeHeads]:
+    """The trained eye and its heads."""
+    eye, heads = Eye(), EyeHeads()
+    load_checkpoint(folder / "eye.pt", nn.ModuleList([eye, heads]), None)
+    return eye.eval(), heads.eval()
