@@ -50,6 +50,7 @@ context = mujoco.GLContext(8, 8)
 context.make_current()
 from OpenGL import GL
 print(GL.glGetString(GL.GL_RENDERER).decode())
+context.free()
 """
 _TELEMETRY = "from innervate.runtime.backbone.engine import load_onnxruntime; load_onnxruntime()"
 _MICROPHONES = """
@@ -260,7 +261,7 @@ def check_renderer() -> list[Finding]:
     for backend in (chosen,) if chosen else likely:
         status, said = _probe(_RENDER, {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend})
         if status == 0:
-            return [Finding("renderer", "ok", f"{backend}: {said.splitlines()[-1] if said else 'unnamed'}")]
+            return [Finding("renderer", "ok", f"{backend}: {said.splitlines()[0] if said else 'unnamed'}")]
         causes.append(f"{backend}: {said.splitlines()[-1] if said else f'status {status}'}")
     return [Finding("renderer", "optional", "; ".join(causes), "sudo apt-get install -y libosmesa6")]
 

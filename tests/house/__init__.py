@@ -1,0 +1,1 @@
+"""The house: layout, packaging, locks, import rules, the set-up script."""

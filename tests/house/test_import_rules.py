@@ -1,0 +1,63 @@
+"""The import rules of pyproject.toml hold, and each one catches a violation that is planted in a copy of the tree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from innervate.tests.house.tree import ROOT, copy_to, load_house
+
+# contract id -> (the file that sins, the line that does)
+PLANTED = {
+    "layers": ("runtime/sin.py", "import innervate.plugins.mic\n"),
+    "plugins": ("plugins/mic/sin.py", "import innervate.plugins.camera\n"),
+    "workshop": ("boards/emulator/sin.py", "from innervate import models\n"),
+    "models": ("models/sin.py", "import innervate.runtime.loop\n"),
+    "world": ("boards/emulator/sin.py", "def later() -> None:\n    import innervate.runtime.loop.clock\n"),
+    "torch": ("plugins/text/sin.py", "import torch\n"),
+    "onnxruntime": ("models/sin.py", "import onnxruntime\n"),
+}
+
+
+def lint(root: Path, *contracts: str) -> subprocess.CompletedProcess[str]:
+    """Run import-linter over the tree at `root`."""
+    chosen = [word for contract in contracts for word in ("--contract", contract)]
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as go; go()", "--no-logo", "--no-cache", *chosen]
+    environment = {**os.environ, "PYTHONPATH": str(root / ".links"), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = copy_to(tmp_path_factory.mktemp("rules") / "copy")
+    load_house().make_links(root)
+    return root
+
+
+def test_the_tree_keeps_the_rules(copy: Path) -> None:
+    done = lint(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_has_a_planted_violation() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    assert {contract["id"] for contract in contracts} == set(PLANTED)
+
+
+@pytest.mark.parametrize("contract", sorted(PLANTED))
+def test_a_planted_violation_is_caught(copy: Path, contract: str) -> None:
+    name, line = PLANTED[contract]
+    sin = copy / name
+    sin.write_text(line, encoding="utf-8")
+    try:
+        done = lint(copy, contract)
+    finally:
+        sin.unlink()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout
+    assert ".sin" in done.stdout
