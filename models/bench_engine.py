@@ -10,6 +10,7 @@ latent in or to take one out between steps without a copy; its step here is the 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ def genai_config(bundle: Bundle, threads: int) -> dict[str, Any]:
 def genai_pass(bundle: Bundle, variant: str, context: int, folder: Path) -> Callable[[], None]:
     """A step of onnxruntime-genai from one token to the next that ends at ``context`` positions."""
     load_onnxruntime()  # telemetry off before the rival loads the same library
-    import onnxruntime_genai as og
+    og = importlib.import_module("onnxruntime_genai")  # no stubs are published
 
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(genai_graph(bundle, variant), folder / "model.onnx")

@@ -134,10 +134,7 @@ class Bundle:
     @property
     def components(self) -> dict[str, list[str]]:
         """Components and their parts, e.g. ``{"mic": ["encoder"]}``."""
-        return {
-            name: [part for part, value in entry.items() if isinstance(value, str)]
-            for name, entry in self.toml.component.items()
-        }
+        return {name: [part for part, value in entry.items() if isinstance(value, str)] for name, entry in self.toml.component.items()}
 
     def space(self, variant: str) -> Space:
         """The latent space of a variant's hidden states."""

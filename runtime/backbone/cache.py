@@ -59,13 +59,13 @@ class Cache:
         self._cos = np.cos(angle).astype(np.float32)  # [C, d/2]; row s turns by s positions
         self._sin = np.sin(angle).astype(np.float32)
         self._lazy: weakref.WeakSet[Snapshot] = weakref.WeakSet()  # snapshots whose prefix still lies in the buffers
-        self._guard = 0  # no lazy snapshot is longer than this
+        self.guard = 0  # a write below this may hit a snapshot: no lazy snapshot is longer than this
 
     def prepare(self, rows: int) -> None:
         """Make the next ``rows`` positions writable: slide when they do not fit, save what snapshots stand for."""
         if self.length + rows > self.context:
             self._slide(rows)
-        if self.length < self._guard:
+        if self.length < self.guard:
             self._preserve(self.length)
 
     def pin(self, name: str, position: int) -> None:
@@ -87,7 +87,7 @@ class Cache:
         snapshot = Snapshot(self, self.length, dict(self.pins))
         if self.length:
             self._lazy.add(snapshot)
-            self._guard = max(self._guard, self.length)
+            self.guard = max(self.guard, self.length)
         return snapshot
 
     def rewind_to(self, snapshot: Snapshot) -> None:
@@ -115,7 +115,7 @@ class Cache:
             if snapshot.length > start:
                 snapshot.kept = [buffer[0, :, : snapshot.length].copy() for buffer in self._buffers()]
                 self._lazy.discard(snapshot)
-        self._guard = max((snapshot.length for snapshot in self._lazy), default=0)
+        self.guard = max((snapshot.length for snapshot in self._lazy), default=0)
 
     def kept_positions(self, rows: int) -> npt.NDArray[np.intp]:
         """Positions that survive a slide which makes room for ``rows``, ascending."""

@@ -61,12 +61,12 @@ class Graph:
     @property
     def x_shape(self) -> tuple[int, ...]:
         """Shape of the input."""
-        return self._x.shape
+        return tuple(self._x.shape)
 
     @property
     def y_shape(self) -> tuple[int, ...]:
         """Shape of the output."""
-        return self._y.shape
+        return tuple(self._y.shape)
 
     def run(self, x: Array) -> Floats:
         """Run one step and keep the next states.

@@ -36,9 +36,7 @@ class Vocabulary:
         """Id of a control token, e.g. ``"<so_motor>"``. Raises BundleError for an unknown name."""
         token = self._ids.get(name)
         if token is None:
-            raise BundleError(
-                self._who, f"has no control token {name!r}", "one of [tokens] control", nearest(name, self._ids)
-            )
+            raise BundleError(self._who, f"has no control token {name!r}", "one of [tokens] control", nearest(name, self._ids))
         return token
 
     def name(self, token: int) -> str:
