@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from innervate.runtime.ali.component import Actuator, Array, Decoder, Encoder, Sample, Sensor, Setpoint
+from innervate.runtime.ali.component import Actuator, Array, Decoder, Encoder, Sample, Sensor, Setpoint, Sink
 from innervate.runtime.ali.errors import DeviceError, LatentError, PluginError
 from innervate.runtime.ali.latents import Latents
 
@@ -100,7 +100,7 @@ def check_sensor(make: Callable[[], Sensor], advance: Advance | None = None, rep
             sensor.open()
         if sensor.is_open:
             with report.rule("reads: dtype, shape, range, time and order as declared"):
-                samples = _read_some(sensor, advance)
+                samples = read_some(sensor, advance)
             report.note("gives samples", bool(samples), f"none within {READ_TIMEOUT_S:g} s")
             seqs = [sample.seq for sample in samples]
             report.note("numbers its samples from 0", seqs == list(range(len(seqs))), str(seqs))
@@ -116,7 +116,7 @@ def check_sensor(make: Callable[[], Sensor], advance: Advance | None = None, rep
     with report.rule("opens and reads again after a close"):
         sensor.open()
         try:
-            _read_some(sensor, advance, wanted=1)
+            read_some(sensor, advance, wanted=1)
         finally:
             sensor.close()
     if repeatable and samples:
@@ -124,7 +124,8 @@ def check_sensor(make: Callable[[], Sensor], advance: Advance | None = None, rep
     return report
 
 
-def _read_some(sensor: Sensor, advance: Advance | None, wanted: int = READS) -> list[Sample]:
+def read_some(sensor: Sensor, advance: Advance | None, wanted: int = READS) -> list[Sample]:
+    """Read up to `wanted` samples from an open sensor: a driver with a real timeout, a twin by letting time pass."""
     samples: list[Sample] = []
     for _ in range(STEPS_MAX if advance else wanted):
         if advance:
@@ -148,7 +149,7 @@ def _check_repeatable(report: Report, make: Callable[[], Sensor], advance: Advan
     sensor = make()
     sensor.open()
     try:
-        second = _read_some(sensor, advance)
+        second = read_some(sensor, advance)
     finally:
         sensor.close()
     same = len(first) == len(second) and all(a.t_ns == b.t_ns and np.array_equal(a.data, b.data) for a, b in zip(first, second, strict=True))
@@ -218,6 +219,28 @@ def _check_clamp(report: Report, actuator: Actuator, beyond: Setpoint) -> None:
         actuator._apply = applied  # type: ignore[method-assign]
     inside = bool(seen) and all(value <= actuator.limits[axis].max for axis, value in seen[0].items())
     report.note("limits are kept", inside, f"the driver was given {seen}")
+
+
+def check_sink(make: Callable[[], Sink]) -> Report:
+    """Check that a sink keeps its contract: states, and bytes that are split anywhere or are no text at all."""
+    sink = make()
+    report = Report(sink.name)
+    with report.refusal("bytes before open are refused", DeviceError):
+        sink.write(b"x")
+    try:
+        with report.rule("opens"):
+            sink.open()
+        if sink.is_open:
+            with report.rule("takes text byte by byte, split inside a character"):
+                for byte in "check: 12 °\n".encode():
+                    sink.write(bytes([byte]))
+            with report.rule("takes bytes that are not UTF-8"):
+                sink.write(b"\xff\xc3\n")
+    finally:
+        with report.rule("closes, and closes again"):
+            sink.close()
+            sink.close()
+    return report
 
 
 def check_encoder(make: Callable[[], Encoder], sample: Callable[[int], Array]) -> Report:

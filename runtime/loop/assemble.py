@@ -58,6 +58,18 @@ class NoGraph:
         """There is no state."""
 
 
+def component_graph(bundle: Bundle, entry: ComponentEntry) -> Graph:
+    """Return the component's network from the bundle, or what stands in its place. Raises BundleError when it has none."""
+    if entry.graph is None:
+        return NoGraph(entry.name)
+    if entry.graph == ROWS:
+        return ByteRows(Vocabulary(bundle))
+    name, dot, part = entry.graph.partition(".")
+    if not dot:
+        raise BundleError(f"component {entry.name}", f"graph = {entry.graph!r}", '"component.part" or "rows"', "correct plugin.toml")
+    return bundle.component(name, part)
+
+
 class _Builder:
     """Builds the parts of one device; what they share is in its fields."""
 
@@ -87,7 +99,7 @@ class _Builder:
     def sense(self, wiring: Wiring) -> Upstream:
         """Return one supervised sensor with its encoder."""
         entry = self.entries[wiring.name]
-        encoder = self.load(wiring, entry.encoder, Encoder)(self.graph(wiring, entry), self.agreed_space(wiring, entry), wiring.name)
+        encoder = self.load(wiring, entry.encoder, Encoder)(component_graph(self.bundle, entry), self.agreed_space(wiring, entry), wiring.name)
         rate_hz = entry.rate_hz
         return Upstream(self.feed(wiring, entry), encoder, self.border, self.log, rate_hz, entry.keep == "newest")
 
@@ -115,7 +127,7 @@ class _Builder:
             kind: type[Actuator] = self.load(wiring, self.reference(wiring, entry), Actuator)
             actuator = kind(self.context(wiring, entry), self.board.limits(wiring, entry), entry.hold_ms_max or 0)
             space = self.agreed_space(wiring, entry)
-            decoder = self.load(wiring, entry.decoder, Decoder)(self.graph(wiring, entry), space, wiring.name)
+            decoder = self.load(wiring, entry.decoder, Decoder)(component_graph(self.bundle, entry), space, wiring.name)
             limbs[wiring.name] = Limb(actuator, decoder, by_name.get(entry.feedback or ""), self.log)
         return limbs
 
@@ -147,17 +159,6 @@ class _Builder:
         """Return the component's context; only twins see the world."""
         world = self.world if wiring.use == "virtual" else None
         return Context(wiring.name, self.clock, self.board.options(wiring, entry), world)
-
-    def graph(self, wiring: Wiring, entry: ComponentEntry) -> Graph:
-        """Return the component's network from the bundle, or what stands in its place."""
-        if entry.graph is None:
-            return NoGraph(wiring.name)
-        if entry.graph == ROWS:
-            return ByteRows(self.vocabulary)
-        name, dot, part = entry.graph.partition(".")
-        if not dot:
-            raise BundleError(f"plugin {wiring.plugin}", f"graph = {entry.graph!r}", '"component.part" or "rows"', "correct plugin.toml")
-        return self.bundle.component(name, part)
 
     def agreed_space(self, wiring: Wiring, entry: ComponentEntry) -> Space:
         """Return the space of the component after negotiation; graphs of the bundle are in the bundle's."""

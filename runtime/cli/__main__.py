@@ -1,0 +1,7 @@
+"""`python -m innervate.runtime.cli` is `innervate`."""
+
+import sys
+
+from innervate.runtime.cli import main
+
+sys.exit(main())
