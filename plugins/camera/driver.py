@@ -8,6 +8,7 @@ Rules.
 4. A stream that ends or a frame that fails to come is a DeviceError on the next read, never an old frame.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -25,7 +26,12 @@ from innervate.runtime.ali.options import read_options
 Frame = npt.NDArray[np.uint8]
 
 AGE_NS_MAX = 1_000_000_000  # a capture time further back than this is on another clock
+FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 CLOSE_WAIT_S = 0.5  # the usual thread ends within one frame; a hung one ends at its own read timeout
+NO_DEVICE = (
+    "`ls /dev/video*` lists what the system sees; your user must be in the group video; "
+    "a ribbon camera of a Raspberry Pi or Jetson needs a GStreamer pipeline as its source"
+)
 
 
 class Camera(Sensor):
@@ -152,14 +158,16 @@ def _open_capture(who: str, options: Options) -> tuple[Any, bool]:
         import cv2  # 200 ms: only when a real camera is opened
     except ImportError as error:
         raise DeviceError(who, f"OpenCV cannot load: {error}", "cv2", "pip install opencv-python-headless") from error
+    # Both say on stderr what the error below or the fault event says better.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
     source = options.source.strip()
     if source.isdecimal():
         backends = cv2.videoio_registry.getCameraBackends()
         backend = cv2.CAP_V4L2 if cv2.CAP_V4L2 in backends else cv2.CAP_ANY
         wanted = [cv2.CAP_PROP_FRAME_WIDTH, options.width, cv2.CAP_PROP_FRAME_HEIGHT, options.height]
         capture = cv2.VideoCapture(int(source), backend, wanted)
-        step = "`ls /dev/video*` lists what the system sees; your user must be in the group video; on a Raspberry Pi with \
-a ribbon camera use a GStreamer source with libcamerasrc"
+        step = NO_DEVICE
     elif "!" in source:
         if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getStreamBackends():
             came = "a GStreamer pipeline, but this OpenCV was built without GStreamer"

@@ -2,7 +2,7 @@
 
 PortAudio calls back on a thread of its own with each block and the time at which its first sample was captured, on
 PortAudio's clock. The driver carries that over to the injected clock by the age of the block, so that a late callback does not
-make the sound late. Devices that refuse 16 kHz mono are opened at their own rate, mixed down and resampled.
+make the sound late. Devices that refuse 16 kHz are opened at their own rate and resampled.
 
 `python -m innervate.plugins.mic.driver` lists the devices.
 """
@@ -65,7 +65,7 @@ class Microphone(Sensor):
             self._audio = pyaudio.PyAudio()
             found = _inputs(self._audio)
             info = _choose(self.name, found, self._options.device, _default_index(self._audio))
-            self.rate_hz, self._channels = _agree(self.name, pyaudio, self._audio, info)
+            self.rate_hz = _agree(self.name, pyaudio, self._audio, info)
             self._resampler = Resampler(self.rate_hz, RATE_HZ)
             self._overflow = int(pyaudio.paInputOverflow)
             self._go_on = (None, int(pyaudio.paContinue))
@@ -74,7 +74,7 @@ class Microphone(Sensor):
             try:
                 self._stream = self._audio.open(
                     rate=self.rate_hz,
-                    channels=self._channels,
+                    channels=1,
                     format=pyaudio.paInt16,
                     input=True,
                     input_device_index=info["index"],
@@ -118,9 +118,8 @@ class Microphone(Sensor):
             return None
         data, t_ns = block
         pcm = np.frombuffer(data, "<i2").astype(np.int16, copy=False)
-        if self._channels > 1 or self.rate_hz != RATE_HZ:
-            mono = pcm.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
-            pcm = np.clip(np.round(self._resampler.push(mono)), -32768, 32767).astype(np.int16)
+        if self.rate_hz != RATE_HZ:
+            pcm = np.clip(np.round(self._resampler.push(pcm.astype(np.float32))), -32768, 32767).astype(np.int16)
         return pcm, t_ns
 
     def _close(self) -> None:
@@ -175,16 +174,18 @@ def _choose(
     raise DeviceError(who, f"no microphone is called {wanted!r}", f"part of one of: {names}", "correct its option device")
 
 
-def _agree(who: str, pyaudio: ModuleType, audio: Any, info: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the first rate in Hz and channel count that the device takes, 16 kHz mono by preference."""
+def _agree(who: str, pyaudio: ModuleType, audio: Any, info: Mapping[str, Any]) -> int:
+    """Return the first rate in Hz at which the device gives mono, 16 kHz by preference.
+
+    Of a device with several channels PortAudio hands over the first.
+    """
     own = int(info["defaultSampleRate"])
-    stereo = min(2, int(info["maxInputChannels"]))
-    for rate, channels in ((RATE_HZ, 1), (RATE_HZ, stereo), (own, 1), (own, stereo), (48_000, stereo), (44_100, stereo)):
+    for rate in (RATE_HZ, own, 48_000, 44_100):
         if rate * BLOCK_NS % 1_000_000_000:
             continue  # its blocks would not be 80 ms
         with suppress(ValueError):  # PyAudio's way to say no
-            audio.is_format_supported(rate, input_device=info["index"], input_channels=channels, input_format=pyaudio.paInt16)
-            return rate, channels
+            audio.is_format_supported(rate, input_device=info["index"], input_channels=1, input_format=pyaudio.paInt16)
+            return rate
     came = f"{info['name']} refuses 16 kHz, its own {own} Hz, 48 and 44.1 kHz in 16 bits"
     raise DeviceError(who, came, "one of them", "choose another device; `arecord --dump-hw-params` tells its formats")
 

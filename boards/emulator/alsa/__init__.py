@@ -94,10 +94,12 @@ def make_card(
     fields = [f"rate {rate_hz}", f"channels {channels}"]
     fields += [f"infile {_quoted(capture)}"] if capture else []
     fields += [f"outfile {_quoted(playback)}"] if playback else []
-    # PortAudio lists a PCM that has a hint, or that is called default.
+    # PortAudio lists a PCM that has a hint. PortAudio 19.6 aborts the whole process where ALSA has no default.
     fields += ['hint { show on description "Innervate file card" }']
+    card = f"{{ type innervate {' '.join(fields)} }}"
+    lines = [f"pcm_type.innervate {{ lib {_quoted(build_plugin(cache))} }}", f"pcm.{CARD_NAME} {card}", f"pcm.default {card}"]
     config = folder / "asound.conf"
-    config.write_text(f"pcm_type.innervate {{ lib {_quoted(build_plugin(cache))} }}\npcm.{CARD_NAME} {{ type innervate {' '.join(fields)} }}\n")
+    config.write_text("\n".join([*lines, ""]))
     return Card(CARD_NAME, config, rate_hz, channels)
 
 

@@ -12,6 +12,7 @@
  * 1. The position never passes the application by more than the buffer: a reader that the scheduler holds up
  *    finds the tape paused, not torn, so that captures are bit-exact on a busy machine.
  * 2. Files open when a stream is prepared, not when a program lists the devices.
+ * 3. Deleting the file of a running stream unplugs the card: the stream fails with ENODEV.
  *
  * Not imitated: overruns and underruns (rule 1), clock drift, gain, formats other than S16_LE at the declared
  * rate, memory-mapped access.
@@ -20,6 +21,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -72,6 +74,9 @@ static snd_pcm_sframes_t tape_pointer(snd_pcm_ioplug_t *io)
 {
     struct tape *tape = io->private_data;
     snd_pcm_uframes_t limit = tape->moved;
+    struct stat file;
+    if (tape->fd >= 0 && !fstat(tape->fd, &file) && !file.st_nlink)
+        return -ENODEV;
     if (io->stream == SND_PCM_STREAM_CAPTURE)
         limit += io->buffer_size - 1;   /* a full buffer would read as an empty one */
     if (io->state == SND_PCM_STATE_RUNNING || io->state == SND_PCM_STATE_DRAINING) {
