@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from innervate.tests.house.tree import ROOT, copy_to, load_house
+from innervate.tests.house.tree import ROOT, copy_to, files, load_house
 
 # contract id -> (the file that sins, the line that does)
 PLANTED = {
@@ -61,3 +62,32 @@ def test_a_planted_violation_is_caught(copy: Path, contract: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "BROKEN" in done.stdout
     assert ".sin" in done.stdout
+
+
+def _lines(tree: ast.AST, library: str, call: str) -> tuple[list[int], list[int]]:
+    """Return the lines that import from `library` at run time and the lines that call `call`, both inside `tree`."""
+    imports, calls = [], []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and any(name.name.split(".")[0] == library for name in node.names):
+            imports.append(node.lineno)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library:
+            imports.append(node.lineno)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == call:
+            calls.append(node.lineno)
+    return imports, calls
+
+
+def test_telemetry_is_off_wherever_onnxruntime_is_imported() -> None:
+    """Outside the engine, each import of onnxruntime stands in a function that has called `load_onnxruntime` before."""
+    found = []
+    for name in files():
+        if name.suffix != ".py" or name.parts[0] not in load_house().ROOMS or name == Path("runtime/backbone/engine.py"):
+            continue
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        good: set[int] = set()
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef):
+                imports, calls = _lines(function, "onnxruntime", "load_onnxruntime")
+                good |= {line for line in imports if any(call < line for call in calls)}
+        found += [f"{name}:{line}" for line in _lines(tree, "onnxruntime", "")[0] if line not in good]
+    assert found == []
