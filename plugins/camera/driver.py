@@ -163,13 +163,12 @@ def _open_capture(who: str, options: Options) -> tuple[Any, bool]:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
     source = options.source.strip()
     if source.isdecimal():
-        backends = cv2.videoio_registry.getCameraBackends()
-        backend = cv2.CAP_V4L2 if cv2.CAP_V4L2 in backends else cv2.CAP_ANY
+        backend = cv2.CAP_V4L2 if cv2.videoio_registry.hasBackend(cv2.CAP_V4L2) else cv2.CAP_ANY
         wanted = [cv2.CAP_PROP_FRAME_WIDTH, options.width, cv2.CAP_PROP_FRAME_HEIGHT, options.height]
         capture = cv2.VideoCapture(int(source), backend, wanted)
         step = NO_DEVICE
     elif "!" in source:
-        if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getStreamBackends():
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             came = "a GStreamer pipeline, but this OpenCV was built without GStreamer"
             step = "sudo apt install python3-opencv, and make the environment with --system-site-packages"
             raise DeviceError(who, came, "an OpenCV with GStreamer", step)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from innervate.plugins.mic.resample import Resampler
+from innervate.plugins.mic.resample import resample
 from innervate.runtime.ali.errors import DeviceError
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags of the RIFF/WAVE specification
@@ -34,13 +34,8 @@ def read_wav(path: Path, rate_hz: int) -> NDArray[np.int16]:
         raise _refused(path, f"more than {SECONDS_MAX} s of audio")
     sound = _samples(data[: len(data) // frame_bytes * frame_bytes], tag, bits, path)
     mono = sound.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    if rate_in != rate_hz and len(mono):
-        resampler = Resampler(rate_in, rate_hz)
-        lag = round(resampler.delay_s * rate_in)
-        wanted = round(len(mono) * rate_hz / rate_in)
-        full = resampler.push(np.concatenate([mono, np.zeros(2 * lag + 1, np.float32)]))
-        start = round(lag * rate_hz / rate_in)
-        mono = full[start : start + wanted]
+    if rate_in != rate_hz:
+        mono = resample(mono, rate_in, rate_hz)
     return np.asarray(np.clip(np.round(mono * 32768.0), -32768, 32767), np.int16)
 
 

@@ -12,8 +12,8 @@ from innervate.runtime.ali.component import Actuator, Sensor
 class VirtualMotor(Actuator):
     """Drives pan and tilt of the head in the world, in degrees; its safe value is to brake and stay.
 
-    An axis that a setpoint leaves out keeps its last target. How fast the head follows is the world's affair: the
-    emulator's has mass and friction, `boards.desk` a rate and an acceleration.
+    An axis that a setpoint leaves out keeps its last target. How fast the head follows is the world's
+    affair: `boards.emulator` has one with mass and friction and a still one with a rate and an acceleration.
 
     Not imitated: gear play, supply sag, heat, the wire to a servo and what it loses.
     """

@@ -152,7 +152,9 @@ class _Builder:
         if reference is None:
             who = f"{self.board.path}: component.{wiring.name}"
             other = "driver" if wiring.use == "virtual" else "virtual"
-            raise BoardError(who, f"use = {wiring.use!r}, which plugin {wiring.plugin} lacks", repr(other), "change use")
+            note = self.entries[wiring.name].driver_note if wiring.use == "driver" else None
+            came = f"use = {wiring.use!r}, which plugin {wiring.plugin} lacks{f': {note}' if note else ''}"
+            raise BoardError(who, came, repr(other), f'set use = "{other}"')
         return load_class(reference, kind, f"plugin {wiring.plugin}")
 
     def context(self, wiring: Wiring, entry: ComponentEntry) -> Context:
