@@ -10,7 +10,7 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a checkout holds besides its sources; said here again because an unpacked archive has no git to ask.
-LEFTOVERS = {"__pycache__", "build", "dist", "out", "data", ".venv", ".links", ".git"}
+LEFTOVERS = {"build", "dist", "out", "data", ".venv", ".links", ".git", ".hypothesis"}
 
 
 def files() -> list[Path]:
@@ -22,8 +22,8 @@ def files() -> list[Path]:
         names = [Path(name) for name in asked.stdout.split("\0") if name]
     else:
         names = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
-    kept = [name for name in names if (ROOT / name).is_file() and not LEFTOVERS.intersection(name.parts)]
-    return sorted(name for name in kept if not any(part.endswith((".egg-info", "_cache")) for part in name.parts))
+    kept = [name for name in names if (ROOT / name).is_file() and name.parts[0] not in LEFTOVERS and "__pycache__" not in name.parts]
+    return sorted(name for name in kept if not name.parts[0].endswith((".egg-info", "_cache")))
 
 
 def copy_to(folder: Path) -> Path:
