@@ -43,7 +43,7 @@ lint: ## ruff over the whole tree
 
 typecheck: ## mypy --strict over the whole tree
 	@.ci/setup dev
-	$(PY) -m mypy -p innervate
+	$(PY) -m mypy -p innervate -p tests
 	$(PY) -m mypy .ci/house.py
 
 imports: ## who may import whom

@@ -69,10 +69,10 @@ def write_packages(root: Path) -> None:
 
 
 def make_links(root: Path) -> None:
-    """Make `.links/innervate/X -> ../../X` for each room and for tests; links that are right already stay as they are."""
+    """Make `.links/innervate/X -> ../../X` for each room; links that are right already stay as they are."""
     folder = root / ".links" / "innervate"
     folder.mkdir(parents=True, exist_ok=True)
-    for room in (*ROOMS, "tests"):
+    for room in ROOMS:
         link = folder / room
         target = Path("..", "..", room)
         if link.is_symlink() and link.readlink() == target:

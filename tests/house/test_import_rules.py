@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from innervate.tests.house.tree import ROOT, copy_to, files, load_house
+from tests.house.tree import ROOT, copy_to, files, load_house
 
 # contract id -> (the file that sins, the line that does)
 PLANTED = {
@@ -90,4 +90,17 @@ def test_telemetry_is_off_wherever_onnxruntime_is_imported() -> None:
                 imports, calls = _lines(function, "onnxruntime", "load_onnxruntime")
                 good |= {line for line in imports if any(call < line for call in calls)}
         found += [f"{name}:{line}" for line in _lines(tree, "onnxruntime", "")[0] if line not in good]
+    assert found == []
+
+
+def test_rooms_are_imported_under_their_family_name() -> None:
+    """`import runtime` would make a second copy of every module it reaches, with classes that are not the first one's."""
+    found = []
+    for name in files():
+        if name.suffix == ".py":
+            for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.level == 0:
+                    modules.append(node.module or "")
+                found += [f"{name}: {module}" for module in modules if module.split(".")[0] in load_house().ROOMS]
     assert found == []

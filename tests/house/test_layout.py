@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from innervate.tests.house.tree import ROOT, copy_to, files, load_house
+from tests.house.tree import ROOT, copy_to, files, load_house
 
 FOLDERS = {"runtime", "plugins", "firmware_bridge", "models", "boards", "tests", "docs"}
 BUNDLE_BYTES_MAX = 16 * 2**20
@@ -53,14 +53,14 @@ def test_packages_verb_rewrites_the_list_and_nothing_else(tmp_path: Path) -> Non
 
 
 def test_links_are_made_and_mended(tmp_path: Path) -> None:
-    for room in (*house.ROOMS, "tests"):
+    for room in house.ROOMS:
         (tmp_path / room).mkdir()
     house.make_links(tmp_path)
     wrong = tmp_path / ".links" / "innervate" / "runtime"
     wrong.unlink()
     wrong.symlink_to("nowhere")
     house.make_links(tmp_path)
-    for room in (*house.ROOMS, "tests"):
+    for room in house.ROOMS:
         link = tmp_path / ".links" / "innervate" / room
         assert link.resolve() == tmp_path / room
         assert not link.readlink().is_absolute(), "a checkout that is moved keeps its links"

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from innervate.tests.house.tree import ROOT, load_house
+from tests.house.tree import ROOT, load_house
 
 house = load_house()
 PROFILES = sorted(house.PROFILES)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from innervate.tests.house.tree import copy_to, files, load_house
+from tests.house.tree import copy_to, files, load_house
 
 house = load_house()
 # Files of the rooms that people read in a checkout and no program opens.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from innervate.tests.house.tree import ROOT
+from tests.house.tree import ROOT
 
 PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
