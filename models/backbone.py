@@ -86,7 +86,8 @@ class Layer(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + self.out(mixed.transpose(1, 2).reshape(b, t, d))
         gate, up = self.gate_up(self.norm_ffn(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        following: Tensor = x + self.down(F.silu(gate) * up)
+        return following
 
 
 class Backbone(nn.Module):
@@ -132,7 +133,8 @@ class Backbone(nn.Module):
             mask = mask[:, None]  # [B, 1, T, T]
         for block in self.blocks:
             x = block(x, mask, cos, sin)
-        return self.norm(x)
+        h: Tensor = self.norm(x)
+        return h
 
 
 class Nano(nn.Module):
@@ -148,7 +150,8 @@ class Nano(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Same as :meth:`Backbone.forward`."""
-        return self.backbone(x, mask, positions)
+        h: Tensor = self.backbone(x, mask, positions)
+        return h
 
     def logits(self, h: Tensor) -> Tensor:
         """Scores of all rows, ``[..., rows]``, of hidden states ``h [..., D]``."""

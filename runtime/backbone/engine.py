@@ -14,7 +14,6 @@ Known weakness: one engine is one session and belongs to one thread.
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,9 +132,7 @@ class Engine:
         rows, width = x.shape
         if width != self.width or not 0 < rows <= self.rows_max:
             self._refuse(x)
-        flat = x.ravel()
-        # one dot product finds NaN and infinity; a sum that only overflowed is cleared by the full check
-        if not math.isfinite(flat.dot(flat)):
+        if b"\0" in np.isfinite(x).tobytes():  # half the time of .all()
             check_data("engine", x, self.width)
         cache = self._cache
         if pin is not None:
