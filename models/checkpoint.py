@@ -1,7 +1,8 @@
-"""Checkpoints that a kill cannot halve: written beside, then renamed over."""
+"""What every training run shares: checkpoints that a kill cannot halve, the learning rate, the device."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -24,3 +25,20 @@ def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
     if optimiser is not None and stored["optimiser"] is not None:
         optimiser.load_state_dict(stored["optimiser"])
     return int(stored["step"])
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware multiplies it; without AVX-512 BF16 a processor is 30 times slower with it than without."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
+
+
+def schedule(step: int, steps: int, lr: float, warmup: int = 100) -> float:
+    """Linear warm-up, then a cosine to 2 % of the rate."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return lr * (0.02 + 0.49 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))

@@ -23,7 +23,7 @@ class ForceEncoder(nn.Module):
     def forward(self, window: Tensor) -> Tensor:
         """One latent a window; the mean of the last 80 ms is given beside the samples because sensor noise hides it."""
         now = window[:, -8:].mean(1, keepdim=True)
-        return self.layers(torch.cat([window, now], 1) * 0.1)  # type: ignore[no-any-return]
+        return self.layers(torch.cat([window, now], 1) * 0.1)
 
 
 class PoseEncoder(nn.Module):
@@ -40,7 +40,7 @@ class PoseEncoder(nn.Module):
     def forward(self, pose: Tensor) -> Tensor:
         """One latent a pose."""
         x = pose / self.scale
-        return self.layers(x) + self.straight(x)  # type: ignore[no-any-return]
+        return self.layers(x) + self.straight(x)
 
 
 class MotorDecoder(nn.Module):
@@ -54,4 +54,4 @@ class MotorDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Degrees to turn."""
-        return (self.out(F.relu(self.hidden(latent))) + self.straight(latent)) * DELTA_SCALE_DEG  # type: ignore[no-any-return]
+        return (self.out(F.relu(self.hidden(latent))) + self.straight(latent)) * DELTA_SCALE_DEG

@@ -9,6 +9,7 @@ is the same maths for one tick with explicit states, and is what gets exported.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -81,7 +82,7 @@ class Ear(nn.Module):
         x = F.relu(self.conv2(F.pad(x, (3, 0))))
         x = F.relu(self.conv3(F.pad(x, (1, 0)))).transpose(1, 2)  # [B, N, 256]
         h, _ = self.gru(x)
-        return self.out(h)  # type: ignore[no-any-return]
+        return self.out(h)
 
 
 def normalise(mel: Tensor) -> Tensor:
@@ -106,7 +107,12 @@ def normalise(mel: Tensor) -> Tensor:
 class EarStep(nn.Module):
     """One tick of the ear: samples [1, 1280] and states -> latent [1, WIDTH] and next states; the exported form of `Ear`."""
 
-    STATES = {"pcm": (1, 240), "mean": (1, BANDS), "weight": (1, 1), "c1": (1, BANDS + 1, 3), "c2": (1, 160, 3), "c3": (1, 224, 1), "h": (1, 320)}
+    STATES: ClassVar[dict[str, tuple[int, ...]]] = {
+        "pcm": (1, 240), "mean": (1, BANDS), "weight": (1, 1), "c1": (1, BANDS + 1, 3), "c2": (1, 160, 3), "c3": (1, 224, 1), "h": (1, 320),
+    }
+
+    fourier: Tensor
+    mel: Tensor
 
     def __init__(self, ear: Ear) -> None:
         super().__init__()
@@ -131,8 +137,8 @@ class EarStep(nn.Module):
         b = torch.cat([c2, F.relu(ear.conv1(a))], 2)
         c = torch.cat([c3, F.relu(ear.conv2(b))], 2)
         d = F.relu(ear.conv3(c)).squeeze(2)  # [1, 256]
-        gates_x = F.linear(d, ear.gru.weight_ih_l0, ear.gru.bias_ih_l0)
-        gates_h = F.linear(h, ear.gru.weight_hh_l0, ear.gru.bias_hh_l0)
+        weight_x, weight_h, bias_x, bias_h = ear.gru.all_weights[0]
+        gates_x, gates_h = F.linear(d, weight_x, bias_x), F.linear(h, weight_h, bias_h)
         rx, zx, nx = gates_x.chunk(3, 1)
         rh, zh, nh = gates_h.chunk(3, 1)
         r, z = torch.sigmoid(rx + rh), torch.sigmoid(zx + zh)

@@ -36,10 +36,10 @@ class Policy(nn.Module):
     def embed(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Input latents [B, T, D] of a batch, and the force latents [B, TICKS, D] for their own loss."""
         kind, source = batch["kind"], batch["source"]
-        x = torch.zeros(*kind.shape, WIDTH)
+        x = torch.zeros(*kind.shape, WIDTH, device=kind.device)
         force, pose = self.force(batch["force"].flatten(0, 1)), self.pose(batch["pose"].flatten(0, 1))
         ticks = batch["force"].shape[1]
-        row = torch.arange(len(kind))[:, None] * ticks + source
+        row = torch.arange(len(kind), device=kind.device)[:, None] * ticks + source
         x[kind == SOUND] = self.ear_out(batch["sound"]).float()
         x[kind == FRAME] = (self.eye_out(batch["sight"]) + self.eye_place[batch["cells"]]).float()
         x[kind == FORCE] = force[row[kind == FORCE]].float()
@@ -54,7 +54,7 @@ class Policy(nn.Module):
         emit, closed = batch["emit"], batch["closed"]
         due = emit != IGNORE
         logits = self.nano.logits(h[due])
-        logits = logits.masked_fill((~closed[due])[:, None] & (torch.arange(logits.shape[1]) < IDLE)[None], -1e9)
+        logits = logits.masked_fill((~closed[due])[:, None] & (torch.arange(logits.shape[1], device=logits.device) < IDLE)[None], -1e9)
         each = F.cross_entropy(logits.float(), emit[due], reduction="none")
         parts = {"emit": (each * batch["weight"][due]).sum() / batch["weight"][due].sum()}
         drive = ~batch["delta"][..., 0].isnan()
@@ -70,7 +70,7 @@ class Policy(nn.Module):
         parts["newtons"] = 0.2 * F.cross_entropy(self.newtons(force).flatten(0, 1).float(), near)
         sure = batch["double"] != IGNORE
         parts["double"] = 0.2 * F.binary_cross_entropy_with_logits(
-            self.doubled(force).squeeze(-1)[sure].float(), batch["double"][sure].float(), pos_weight=torch.tensor(5.0)
+            self.doubled(force).squeeze(-1)[sure].float(), batch["double"][sure].float(), pos_weight=torch.tensor(5.0, device=force.device)
         )
         with torch.no_grad():
             best = logits.argmax(-1)
@@ -83,9 +83,10 @@ class Policy(nn.Module):
 
 
 def attention_mask(batch: dict[str, Tensor]) -> Tensor:
-    """bool [B, T, T]: the newest `window` positions, and the open component's own token however old it is."""
+    """Bool [B, T, T]: the newest `window` positions, and the open component's own token however old it is."""
     length = batch["kind"].shape[1]
-    i, j = torch.arange(length)[:, None], torch.arange(length)[None]
+    at = torch.arange(length, device=batch["kind"].device)
+    i, j = at[:, None], at[None]
     recent = (i - j)[None] < batch["window"][:, None, None]
     pinned = batch["pin"][:, :, None] == j[None]
     return (j <= i)[None] & (recent | pinned)

@@ -66,7 +66,7 @@ class Eye(nn.Module):
         """Latents [B, 6, WIDTH] of the map's cells [B, 6]."""
         flat = torch.cat([features.flatten(2), saliency.unsqueeze(1) * 0.25], 1).transpose(1, 2)  # [B, 144, 129]
         picked = torch.gather(flat, 1, cells.unsqueeze(2).expand(-1, -1, flat.shape[2]))
-        return self.out(picked) + self.place[cells]  # type: ignore[no-any-return]
+        return self.out(picked) + self.place[cells]
 
 
 class EyeHeads(nn.Module):
@@ -77,6 +77,6 @@ class EyeHeads(nn.Module):
         self.read = nn.Linear(WIDTH, 1 + len(COLOURS) + len(SHAPES) + 2)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
-        """thing [...], colour [..., 6], shape [..., 4], bearing [..., 2] for latents [..., WIDTH]."""
+        """Thing [...], colour [..., 6], shape [..., 4], bearing [..., 2] for latents [..., WIDTH]."""
         thing, colour, shape, bearing = self.read(latents).split([1, len(COLOURS), len(SHAPES), 2], -1)
         return {"thing": thing.squeeze(-1), "colour": colour, "shape": shape, "bearing": bearing}

@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +25,7 @@ from innervate.boards.emulator.scene import SceneObject
 
 from .expert import Action, act, in_view
 from .feeling import FORCE_HZ, FORCE_WINDOW
-from .language import DIRECTIONS, HELD_OUT, TRAINED_PAIRS, VERBS, Intent, command, describe
-from .language import COLOURS, SHAPES
+from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe
 from .scenes import bearing
 from .seeing import GLIMPSES
 from .speech import TICKS
@@ -51,7 +52,9 @@ class FrameBank:
     countable: npt.NDArray[np.int64]  # frames fit for "what do you see": nothing cut by the border, no held-out pair
 
     @staticmethod
-    def index(features: npt.NDArray[np.float16], cells: npt.NDArray[np.int16], heads: npt.NDArray[np.float32], objects: list[list[SceneObject]]) -> FrameBank:
+    def index(
+        features: npt.NDArray[np.float16], cells: npt.NDArray[np.int16], heads: npt.NDArray[np.float32], objects: list[list[SceneObject]]
+    ) -> FrameBank:
         """Build the look-ups of a bank."""
         by_pair: dict[tuple[str, str], list[int]] = {p: [] for p in TRAINED_PAIRS}
         centred: dict[tuple[str, str], list[int]] = {p: [] for p in TRAINED_PAIRS}
@@ -70,9 +73,8 @@ class FrameBank:
             apart = all(math.hypot(a.pan_deg - b.pan_deg, a.tilt_deg - b.tilt_deg) > 7.0 for k, a in enumerate(near) for b in near[:k])
             if len(sure) == len(near) <= 4 and apart and not any((o.colour, o.shape) in HELD_OUT for o in near):
                 countable.append(i)
-        return FrameBank(
-            features, cells, heads, objects, {p: np.array(v) for p, v in by_pair.items()}, {p: np.array(v) for p, v in centred.items()}, np.array(countable)
-        )
+        arrays = [{pair: np.array(rows) for pair, rows in table.items()} for table in (by_pair, centred)]
+        return FrameBank(features, cells, heads, objects, arrays[0], arrays[1], np.array(countable))
 
     def seen(self, i: int) -> list[tuple[str, str]]:
         """Colour and shape of what is in view in frame `i`, from left to right."""
@@ -162,7 +164,7 @@ def double_labels(force: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         elif value < SQUEEZE_N - 0.7:
             armed = True
     out = np.zeros(TICKS, np.int64)
-    for first, second in zip(rises, rises[1:], strict=False):
+    for first, second in pairwise(rises):
         apart = (second - first) / FORCE_HZ
         if apart > DOUBLE_S + 0.12:
             continue
@@ -195,7 +197,7 @@ class Builder:
         return s
 
     def _commands(self, rng: np.random.Generator, track: int) -> tuple[dict[int, tuple[Intent, bool]], list[int], dict[int, bytes]]:
-        """tick -> (intent, whether from here on either emission is right), ticks of force questions, tick -> typed line."""
+        """Tick -> (intent, whether from here on either emission is right), ticks of force questions, tick -> typed line."""
         due: dict[int, tuple[Intent, bool]] = {}
         busy: set[int] = set()
         for end, ids in self.tracks.spoken[track]:
@@ -237,7 +239,7 @@ class Builder:
         if frame is not None:
             blocks.insert(1, [(FRAME, frame * GLIMPSES + g) for g in range(GLIMPSES)])
         if rng.random() < 0.5:
-            rng.shuffle(blocks)  # type: ignore[arg-type]
+            rng.shuffle(blocks)
         for block in blocks:
             for kind, source in block:
                 s.add(kind, source, state.pin)
@@ -361,7 +363,7 @@ def collate(items: list[Sequence], rng: np.random.Generator) -> dict[str, torch.
     longest = max(len(s.kind) for s in items)
 
     def padded(name: str, fill: float, dtype: type) -> torch.Tensor:
-        rows = [np.asarray(getattr(s, name), dtype=dtype) for s in items]
+        rows: list[npt.NDArray[Any]] = [np.asarray(getattr(s, name), dtype=dtype) for s in items]
         out = np.full((len(items), longest, *rows[0].shape[1:]), fill, dtype)
         for row, s in zip(out, rows, strict=True):
             row[: len(s)] = s

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from scipy.signal import lfilter
 
-from innervate.boards.emulator.speech import OUT_HZ, synthesiser
+from innervate.boards.emulator.speech import synthesiser
 
 from .hearing import BANDS, FRAMES_PER_TICK, HOP, mel_power
 from .language import VERBS, command, other
@@ -265,5 +265,3 @@ class Tracks(torch.utils.data.IterableDataset[tuple[torch.Tensor, ...]]):
                 *(torch.from_numpy(np.stack([getattr(t, name) for t in tracks])) for name in ("verb", "colour", "shape", "word")),
             )
 
-
-assert OUT_HZ == 16000

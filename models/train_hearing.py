@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .hearing import Ear, EarHeads, FRAMES_PER_TICK
-from .language import VERBS
+from .checkpoint import best_device, load_checkpoint, save_checkpoint, schedule
+from .hearing import FRAMES_PER_TICK, Ear, EarHeads
 from .progress import Progress
 from .speech import IGNORE, WORD_CLASSES, Pool, Tracks, make_track, render_pool
 
@@ -31,16 +29,9 @@ class HearingConfig:
     workers: int = 1
 
 
-def schedule(step: int, steps: int, lr: float, warmup: int = 100) -> float:
-    """Linear warm-up, then a cosine to 2 % of the rate."""
-    if step < warmup:
-        return lr * (step + 1) / warmup
-    return lr * (0.02 + 0.49 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
-
-
 def ear_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """Cross entropy of the four heads; intents weigh more than words, and silence less than speech."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=labels["verb"].device)
     for name, weight in (("verb", 1.0), ("colour", 0.7), ("shape", 0.7), ("word", 0.5)):
         flat, target = logits[name].flatten(0, 1), labels[name].flatten()
         each = F.cross_entropy(flat, target, ignore_index=IGNORE, reduction="none")
@@ -69,8 +60,8 @@ def validate(ear: Ear, heads: EarHeads, pool: Pool, tracks: int = 200, seed: int
     rng = np.random.default_rng(seed)
     items = [make_track(rng, pool, snr_db=(10.0, 10.0)) for _ in range(tracks)]
     with torch.no_grad():
-        out = heads(ear(torch.from_numpy(np.stack([t.mel for t in items]))))
-    verb, colour, shape = (out[name].argmax(-1).numpy() for name in ("verb", "colour", "shape"))
+        out = heads(ear(torch.from_numpy(np.stack([t.mel for t in items])).to(next(ear.parameters()).device)))
+    verb, colour, shape = (out[name].argmax(-1).cpu().numpy() for name in ("verb", "colour", "shape"))
     counts = np.sum([commands_heard(verb[i], colour[i], shape[i], t.spoken) for i, t in enumerate(items)], axis=0)
     return {"right": counts[0] / counts[1], "commands": float(counts[1]), "false": counts[2] / (tracks * 6.4 / 600)}
 
@@ -85,18 +76,20 @@ def train_hearing(folder: Path, config: HearingConfig, threads: int = 2) -> Path
             render_pool(pools[name], count, 1_000_000 * (1 + validation), validation=validation, processes=threads)
     torch.manual_seed(config.seed)
     ear, heads = Ear(), EarHeads(WORD_CLASSES)
-    both = nn.ModuleList([ear, heads])
+    device = best_device()
+    both = nn.ModuleList([ear, heads]).to(device)
     optimiser = torch.optim.AdamW(both.parameters(), lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98))
     state = folder / "ear.pt"
     first = load_checkpoint(state, both, optimiser)
     held = Pool.load(pools["speech_val"])
-    loader = iter(torch.utils.data.DataLoader(Tracks(pools["speech_train"], config.batch, config.seed + first), batch_size=None, num_workers=config.workers))
+    tracks = Tracks(pools["speech_train"], config.batch, config.seed + first)
+    loader = iter(torch.utils.data.DataLoader(tracks, batch_size=None, num_workers=config.workers))
     began = time.monotonic()
     with Progress("ear", config.steps, first) as bar:
         for step in range(first, config.steps):
             for group in optimiser.param_groups:
                 group["lr"] = schedule(step, config.steps, config.lr)
-            mel, verb, colour, shape, word = next(loader)
+            mel, verb, colour, shape, word = (part.to(device) for part in next(loader))
             loss = ear_loss(heads(ear(mel)), {"verb": verb, "colour": colour, "shape": shape, "word": word})
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -106,8 +99,10 @@ def train_hearing(folder: Path, config: HearingConfig, threads: int = 2) -> Path
             if (step + 1) % 200 == 0 or step + 1 == config.steps:
                 save_checkpoint(state, both, optimiser, step + 1)
                 figures = validate(ear, heads, held)
-                print(f"ear step {step + 1}: {figures['right']:.3f} of commands right at 10 dB, {figures['false']:.1f} false in 10 min, "
-                      f"{time.monotonic() - began:.0f} s", flush=True)
+                print(
+                    f"ear step {step + 1}: {figures['right']:.3f} of commands right at 10 dB, {figures['false']:.1f} false in 10 min, "
+                    f"{time.monotonic() - began:.0f} s", flush=True,
+                )
     return state
 
 
@@ -117,5 +112,3 @@ def load_ear(folder: Path) -> tuple[Ear, EarHeads]:
     load_checkpoint(folder / "ear.pt", nn.ModuleList([ear, heads]), None)
     return ear.eval(), heads.eval()
 
-
-assert VERBS[0] == "none"

@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import autocast, best_device, load_checkpoint, save_checkpoint, schedule
 from .progress import Progress
 from .scenes import render_scenes
 from .seeing import GRID, Eye, EyeHeads
-from .train_hearing import schedule
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,9 @@ def train_seeing(folder: Path, config: SeeingConfig, threads: int = 2) -> Path:
     frames, labels = np.load(frames_path, mmap_mode="r"), torch.from_numpy(np.load(labels_path))
     held = min(1500, config.frames // 10)
     torch.manual_seed(config.seed)
+    device = best_device()
     eye, heads = Eye().to(memory_format=torch.channels_last), EyeHeads()  # type: ignore[call-overload]
-    both = nn.ModuleList([eye, heads])
+    both = nn.ModuleList([eye, heads]).to(device)
     optimiser = torch.optim.AdamW(both.parameters(), lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98))
     state = folder / "eye.pt"
     first = load_checkpoint(state, both, optimiser)
@@ -111,8 +111,8 @@ def train_seeing(folder: Path, config: SeeingConfig, threads: int = 2) -> Path:
             index = np.sort(rng.choice(np.arange(held, config.frames), config.batch, replace=False))
             batch = torch.from_numpy(frames[index]).permute(0, 3, 1, 2).float() / 255.0
             batch, marks = augment(batch, labels[index], generator)
-            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-                loss = eye_loss(eye, heads, batch.contiguous(memory_format=torch.channels_last), marks)
+            with autocast(device):
+                loss = eye_loss(eye, heads, batch.to(device, memory_format=torch.channels_last), marks.to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(both.parameters(), 1.0)
@@ -120,8 +120,9 @@ def train_seeing(folder: Path, config: SeeingConfig, threads: int = 2) -> Path:
             bar.step(note=f"loss {loss.item():.3f}")
             if (step + 1) % 200 == 0 or step + 1 == config.steps:
                 save_checkpoint(state, both, optimiser, step + 1)
-                figures = validate(eye, heads, val_frames, labels[:held])
-                print(f"eye step {step + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()) + f", {time.monotonic() - began:.0f} s", flush=True)
+                figures = validate(eye, heads, val_frames.to(device), labels[:held].to(device))
+                shown = ", ".join(f"{k} {v:.3f}" for k, v in figures.items())
+                print(f"eye step {step + 1}: {shown}, {time.monotonic() - began:.0f} s", flush=True)
     return state
 
 
