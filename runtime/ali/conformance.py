@@ -248,20 +248,25 @@ def check_encoder(make: Callable[[], Encoder], sample: Callable[[int], Array]) -
     encoder = make()
     report = Report(encoder.source)
 
-    def stream(target: Encoder) -> list[Latents]:
-        return [target.encode(Sample(sample(i), i * 80_000_000, i)) for i in range(READS)]
+    def stream() -> tuple[list[Latents], list[Array]]:
+        packets: list[Latents] = []
+        kept: list[Array] = []  # copies, taken before the next call
+        for i in range(READS):
+            packets.append(encoder.encode(Sample(sample(i), i * 80_000_000, i)))
+            kept.append(packets[-1].data.copy())
+        return packets, kept
 
     first: list[Latents] = []
+    kept: list[Array] = []
     with report.rule("encodes into valid latents (float32, [T, D], finite)"):
-        first = stream(encoder)
+        first, kept = stream()
     if first:
         stamped = all(bool((packet.t_ns == i * 80_000_000).all()) for i, packet in enumerate(first))
         report.note("keeps the capture time", stamped, "other stamps")
         report.note("names its source", all(packet.source == encoder.source for packet in first), first[0].source)
-        kept = [packet.data.copy() for packet in first]
         encoder.reset()
-        again = stream(encoder)
-        report.note("begins anew after reset", _same(kept, [p.data for p in again]), "the stream before still shows")
+        _, again = stream()
+        report.note("begins anew after reset", _same(kept, again), "the stream before still shows")
         report.note("leaves given packets alone", _same(kept, [p.data for p in first]), "a later call changed them")
     return report
 

@@ -47,7 +47,7 @@ class Latents:
         self.t_ns.flags.writeable = False
 
 
-def check_data(who: str, data: Floats, width: int) -> None:
+def check_data(who: str, data: object, width: int) -> None:
     """Raise LatentError unless `data` is [T, width] float32 with T >= 1 and finite values."""
     if not isinstance(data, np.ndarray) or data.dtype != np.float32:
         came = f"latents of dtype {getattr(data, 'dtype', type(data).__name__)}"

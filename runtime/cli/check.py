@@ -23,7 +23,7 @@ examples:
   innervate check mic --driver          your real microphone
   innervate check motor --driver        MOVES THE MOTOR by a tenth of its range: clear the space around it
 
-exit codes: 0 every rule holds, 1 one does not, 2 no such plugin or a broken manifest, 3 it cannot be loaded
+exit codes: 0 every rule holds, 1 one does not, 2 a broken manifest, 3 no such plugin, or one that cannot be loaded
 """
 
 WORLD = "innervate.boards.emulator:make_still"

@@ -54,9 +54,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0.0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text}: expected more than 0 seconds")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected seconds, more than 0")
     return value
 
 

@@ -18,7 +18,6 @@ SOUND_DBFS = -50.0  # quieter than this is silence on the timeline
 SOUND_GAP_S = 0.4  # a shorter pause does not end a sound
 GRIP_N = 2.0  # a squeeze begins above and ends below
 STATUS_S = 0.25  # wall time is not needed: turns come at a known rate, in virtual time faster
-HEADING = "     t   what    "
 
 
 class Seen(Protocol):
@@ -69,7 +68,7 @@ class Timeline:
         self._grip_n = 0.0
         self._in_view = ""
         self._moving_since: float | None = None
-        self._wall_us = 0.0
+        self._held: list[str] = []  # lines of the running turn: they wait for its latency
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -96,11 +95,11 @@ class Timeline:
     def watch(self, turn: Turn) -> None:
         """Look at one turn."""
         self._t_s = turn.t_ns / 1e9
-        self._wall_us = turn.wall_us
         level = self._hear(turn.samples.get("mic"))
         self._see()
         force = self._feel(turn.samples.get("force"))
         pose = self._move(turn.samples.get("pose"))
+        self._release(f"  [tick {turn.wall_us / 1e3:.1f} ms]")
         if self._live and self._t_s - self._status_s >= STATUS_S:
             self._status_s = self._t_s
             bar = "#" * max(0, round((level + 60.0) / 6.0))
@@ -159,11 +158,16 @@ class Timeline:
     # -- printing -----------------------------------------------------------------------------------------------------
 
     def _line(self, t_s: float, what: str, text: str) -> None:
-        latency = f"  [tick {self._wall_us / 1e3:.1f} ms]" if self._wall_us else ""
-        start = "\r\x1b[K" if self._live else ""
-        self._write(f"{start}{t_s:6.2f}  {what:<6} {text}{latency}\n")
+        self._held.append(f"{t_s:6.2f}  {what:<6} {text}")
+
+    def _release(self, latency: str) -> None:
+        if self._held:
+            start = "\r\x1b[K" if self._live else ""
+            self._write(start + "".join(f"{line}{latency}\n" for line in self._held))
+            self._held.clear()
 
     def _summary(self, event: Summary) -> None:
+        self._release("")
         step = f"step p50 {_ms(event.step_us_p50)}, p99 {_ms(event.step_us_p99)}"
         through = f"capture to setpoint p50 {_ms(event.capture_to_setpoint_us_p50)}, p99 {_ms(event.capture_to_setpoint_us_p99)}"
         start = "\r\x1b[K" if self._live else ""

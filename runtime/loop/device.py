@@ -116,12 +116,10 @@ class Device:
 
     def _turn_until(self, until_ns: int | None) -> None:
         due_ns = self._clock.now_ns()
-        while self._stop_cause is None:
+        while until_ns is None or due_ns + TICK_NS <= until_ns:
             due_ns += TICK_NS
-            if until_ns is not None and due_ns > until_ns:
-                return
             self._clock.sleep_until_ns(due_ns)
-            if self._stop_cause is not None:
+            if self._stop_cause is not None:  # asked while it slept, or during the last turn
                 return
             late_ns = self._clock.now_ns() - due_ns
             self._turn(due_ns + late_ns, late_ns)
