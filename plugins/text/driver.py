@@ -4,7 +4,6 @@ import codecs
 import os
 import select
 import sys
-import threading
 
 import msgspec
 import numpy as np
@@ -74,10 +73,8 @@ class Terminal(Sink):
 
     def _open(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._lock = threading.Lock()
 
     def _write(self, data: bytes) -> None:
-        with self._lock:
-            said = self._decoder.decode(data)
-            sys.stdout.write("".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said))
-            sys.stdout.flush()
+        said = self._decoder.decode(data)
+        sys.stdout.write("".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said))
+        sys.stdout.flush()

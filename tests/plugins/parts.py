@@ -1,13 +1,15 @@
 """What the tests of this room share: contexts, a world with something in it, small real graphs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from innervate.boards.desk import Desk
+from innervate.boards.emulator.scenario import Scenario
+from innervate.boards.emulator.still import StillWorld
 from innervate.runtime.ali.component import Bench, Context
 from innervate.runtime.ali.registry import Registry
 from innervate.runtime.ali.space import Space
@@ -19,20 +21,23 @@ SPACE = Space("5" * 64, "6" * 64, WIDTH)
 TICK_NS = 80_000_000
 
 
-def context(plugin: str, name: str, clock: VirtualClock | RealClock, world: Bench | None = None, **options: object) -> Context:
+def context(plugin: str, name: str, clock: VirtualClock | RealClock, world: Bench | None = None, **options: Any) -> Context:
     """A component's context as a board gives it: the manifest's options with `options` over them."""
     entry = Registry(entry_points=False).component(plugin, name)
     return Context(name, clock, {**entry.options, **options}, world)
 
 
-class Room(Desk):
-    """A desk with sound, force and typing that are functions of time, so that a test can say what must come."""
+class Room(StillWorld):
+    """A still world with sound, force and typing that are functions of time, so that a test can say what must come."""
+
+    def __init__(self) -> None:
+        super().__init__(Scenario(duration_s=None))
 
     def audio(self, t0_ns: int, t1_ns: int) -> npt.NDArray[np.int16]:
         return np.arange(t0_ns // 62_500, t1_ns // 62_500).astype(np.int16)  # each sample is its own number
 
     def force(self, t0_ns: int, t1_ns: int) -> npt.NDArray[np.float32]:
-        return np.arange(t0_ns // 10_000_000 + 1, t1_ns // 10_000_000 + 1).astype(np.float32) / 10
+        return np.arange(t0_ns // 10_000_000 + 1, t1_ns // 10_000_000 + 1).astype(np.float32) / np.float32(10)
 
     def typed(self, t0_ns: int, t1_ns: int) -> bytes:
         return b"stop\n" if t0_ns <= 200_000_000 < t1_ns else b""
@@ -73,7 +78,7 @@ def projection(path: Path, shape: list[int], rows: int, decay: float | None = No
     if decay is None:
         nodes.append(helper.make_node("Identity", ["now"], ["y"]))
     else:
-        inits.append(numpy_helper.from_array(np.float32(decay), "d"))
+        inits.append(numpy_helper.from_array(np.array(decay, np.float32), "d"))
         inputs.append(helper.make_tensor_value_info("state_mean", TensorProto.FLOAT, [rows, WIDTH]))
         outputs.append(helper.make_tensor_value_info("next_mean", TensorProto.FLOAT, [rows, WIDTH]))
         nodes += [

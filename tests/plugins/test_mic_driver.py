@@ -7,6 +7,7 @@ import sys
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,7 @@ from innervate.runtime.ali.component import Sample
 from innervate.runtime.ali.conformance import check_sensor
 from innervate.runtime.ali.errors import BoardError, DeviceError
 from innervate.runtime.loop.clock import RealClock
-
-from .parts import context
+from tests.plugins.parts import context
 
 pyaudio = pytest.importorskip("pyaudio", reason="the extra [audio] is not installed")
 if not Path("/usr/include/alsa/pcm_ioplug.h").exists() or not shutil.which("cc"):
@@ -54,7 +54,7 @@ def noise(tmp_path: Path) -> Path:
     return path
 
 
-def microphone(**options: object) -> Microphone:
+def microphone(**options: Any) -> Microphone:
     return Microphone(context("mic", "mic", RealClock(), **options))
 
 
