@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from innervate.boards.emulator.speech import OUT_HZ, synthesiser
+from innervate.boards.emulator.speech import OUT_HZ, speak
 from innervate.runtime.ali.errors import InnervateError
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pitch", type=int, default=50, help="0 to 99")
     chosen = parser.parse_args(arguments)
     try:
-        pcm = synthesiser().say(chosen.text, chosen.voice, rate_wpm=chosen.rate, pitch=chosen.pitch).pcm
+        pcm = speak(chosen.text, chosen.voice, rate_wpm=chosen.rate, pitch=chosen.pitch)
         write_wav(chosen.wav, pcm)
     except (InnervateError, OSError) as error:
         print(f"record: {error}", file=sys.stderr)

@@ -69,12 +69,10 @@ class SpeechInput:
 
     def samples(self) -> NDArray[np.int16]:
         """The sound as int16 [N] at 16 kHz. Raises DeviceError without espeak-ng or for a voice it does not know."""
-        from innervate.boards.emulator.speech import synthesiser
+        from innervate.boards.emulator.speech import speak
 
-        return (
-            synthesiser()
-            .say(self.text, self.voice, rate_wpm=self.rate_wpm, pitch=self.pitch, pitch_range=self.pitch_range)
-            .pcm
+        return speak(
+            self.text, self.voice, rate_wpm=self.rate_wpm, pitch=self.pitch, pitch_range=self.pitch_range
         )
 
 
