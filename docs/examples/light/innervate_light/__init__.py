@@ -1,0 +1,1 @@
+"""A light sensor for Innervate."""
