@@ -232,22 +232,22 @@ def _cone_mesh(scale: float) -> str:
     return " ".join(f"{c:.6f}" for p in points for c in p)
 
 
-_ROOM = (  # name, position, half extent, zaxis: planes face inwards
-    ("floor", "0 0 -2.8", "5 5", "0 0 1"),
-    ("ceiling", "0 0 3.0", "5 5", "0 0 -1"),
-    ("ahead", "5 0 0.1", "2.9 5", "-1 0 0"),
-    ("behind", "-5 0 0.1", "2.9 5", "1 0 0"),
-    ("left", "0 5 0.1", "2.9 5", "0 -1 0"),
-    ("right", "0 -5 0.1", "2.9 5", "0 1 0"),
+_ROOM = (  # name, position, zaxis: planes face inwards
+    ("floor", "0 0 -2.8", "0 0 1"),
+    ("ceiling", "0 0 3.0", "0 0 -1"),
+    ("ahead", "5 0 0", "-1 0 0"),
+    ("behind", "-5 0 0", "1 0 0"),
+    ("left", "0 5 0", "0 -1 0"),
+    ("right", "0 -5 0", "0 1 0"),
 )
 
 
 def build_mjcf(size: int) -> str:
     """The MJCF of the whole world for frames of `size` x `size` pixels."""
     room = "".join(
-        f'<geom name="room_{name}" type="plane" pos="{pos}" size="{extent} 0.1" zaxis="{axis}" '
+        f'<geom name="room_{name}" type="plane" pos="{pos}" size="5 5 0.1" zaxis="{axis}" '
         f'material="paper0" contype="0" conaffinity="0"/>'
-        for name, pos, extent, axis in _ROOM
+        for name, pos, axis in _ROOM
     )
     clutter = "".join(
         f'<body mocap="true" name="clutter{i}"><geom type="{("box", "cylinder", "box", "ellipsoid")[i % 4]}" '
