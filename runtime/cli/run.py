@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace, signals: EndingSignals) -> None:
     until_ns = _until_ns(args.duration, world)
     logs: list[Log] = []
     watchers: list[Watcher] = []
-    picture = _show(args, world, logs, watchers)
+    picture = _show(args, board, world, logs, watchers)
     fan = Fan(logs)
     try:
         device = assemble(board, bundle, Registry(), clock, world, fan, watchers, args.variant)
@@ -142,14 +142,15 @@ def _until_ns(duration_s: float | None, world: "World | None") -> int | None:
     return min(ends) if ends else None
 
 
-def _show(args: argparse.Namespace, world: "World | None", logs: "list[Log]", watchers: "list[Watcher]") -> "Picture | None":
+def _show(args: argparse.Namespace, board: "Board", world: "World | None", logs: "list[Log]", watchers: "list[Watcher]") -> "Picture | None":
     """Set up what the owner sees while it runs and afterwards."""
     from innervate.runtime.cli.timeline import Essentials, Timeline, Truth
 
     if args.headless:
         logs.append(Essentials())
     else:
-        timeline = Timeline(cast(Truth, world) if hasattr(world, "truth") else None)
+        shared = any(wiring.plugin == "text" and wiring.use == "driver" for wiring in board.components)
+        timeline = Timeline(cast(Truth, world) if hasattr(world, "truth") else None, shared, _captions(world))
         logs.append(timeline)
         watchers.append(timeline.watch)
     if args.picture is None:
@@ -160,6 +161,18 @@ def _show(args: argparse.Namespace, world: "World | None", logs: "list[Log]", wa
     logs.append(picture)
     watchers.append(picture.watch)
     return picture
+
+
+def _captions(world: "World | None") -> list[tuple[float, str, str]]:
+    """Return what a scenario says and types, where the world tells; only the timeline shows it, the device never sees it."""
+    captions = []
+    for one in getattr(getattr(world, "scenario", None), "inputs", ()):
+        text, wav = getattr(one, "text", None), getattr(one, "wav", None)
+        if text is not None:
+            captions.append((float(one.t_s), "voice" if hasattr(one, "voice") else "typed", f'"{text}"'))
+        elif wav is not None:
+            captions.append((float(one.t_s), "voice", f'"{Path(wav).stem.replace("_", " ")}" (the recording\'s name)'))
+    return captions
 
 
 def _event_file(path: Path | None) -> "EventFile | None":

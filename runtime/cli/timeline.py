@@ -53,11 +53,20 @@ class Truth(Protocol):
 
 
 class Timeline:
-    """Prints to `out`. A log for events and a watcher of turns in one; never raises when `out` has gone away."""
+    """Prints to `out`. A log for events and a watcher of turns in one; never raises when `out` has gone away.
 
-    def __init__(self, truth: Truth | None, out: IO[str] | None = None) -> None:
+    `shared` says that keyboard or terminal are in the device's own use: then there is no status line to type into, and what
+    the device says is left to it. `captions` are (seconds, what, text) of a scenario, for the person who reads along; the
+    device has only what its senses give.
+    """
+
+    def __init__(
+        self, truth: Truth | None, shared: bool = False, captions: Sequence[tuple[float, str, str]] = (), out: IO[str] | None = None
+    ) -> None:
         self._out = out or sys.stdout
-        self._live = self._out.isatty()
+        self._live = self._out.isatty() and not shared
+        self._shared = shared
+        self._captions = sorted(captions, reverse=True)
         self._truth = truth
         self._t_s = 0.0
         self._status_s = 0.0
@@ -75,7 +84,7 @@ class Timeline:
     def emit(self, event: Event) -> None:
         """Print the events that a person wants to see."""
         match event:
-            case Text(text=text):
+            case Text(text=text) if not self._shared:
                 self._line(event.t_s, "said", f'"{text}"')
             case Open(component=component):
                 self._line(event.t_s, "open", component)
@@ -95,6 +104,8 @@ class Timeline:
     def watch(self, turn: Turn) -> None:
         """Look at one turn."""
         self._t_s = turn.t_ns / 1e9
+        while self._captions and self._captions[-1][0] <= self._t_s:
+            self._line(*self._captions.pop())
         level = self._hear(turn.samples.get("mic"))
         self._see()
         force = self._feel(turn.samples.get("force"))
@@ -123,9 +134,10 @@ class Timeline:
         return level
 
     def _see(self) -> None:
-        if self._truth is None:
+        objects = self._truth.truth() if self._truth is not None else ()
+        if not objects:
             return
-        seen = sorted((one for one in self._truth.truth() if one.in_view), key=lambda one: -one.bearing_pan_deg)
+        seen = sorted((one for one in objects if one.in_view), key=lambda one: -one.bearing_pan_deg)
         in_view = ", ".join(f"{one.colour} {one.shape}" for one in seen) or "nothing"
         if in_view != self._in_view:
             self._line(self._t_s, "seen", f"in view, left to right: {in_view}")
