@@ -17,6 +17,7 @@ import sys
 NATIVE_HZ = 22050  # what espeak-ng 1.51 renders; checked against espeak_Initialize
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when the callback has seen everything
 _UTF8 = 1
+_PHONEMES = 0x100  # text between [[ and ]] is phonemes, as the espeak-ng program has it
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _EVENT_END, _EVENT_WORD = 0, 1
 REFUSED = 3  # exit status of the program when it wrote what is wrong as JSON
@@ -72,6 +73,8 @@ class Library:
             ctypes.c_void_p,
             ctypes.c_void_p,
         ]
+        lib.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
+        lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         rate = lib.espeak_Initialize(_SYNCHRONOUS, 500, None, 0)
         if rate != NATIVE_HZ:
             step = "run: sudo apt-get install --reinstall espeak-ng espeak-ng-data"
@@ -92,6 +95,14 @@ class Library:
             index += 1
         return 0
 
+    def phonemes(self, text: str, voice: str) -> str:
+        """How `voice` pronounces `text`, in espeak-ng's phoneme names; say "[[...]]" of it with another voice for an accent."""
+        self._choose(voice)
+        rest, clauses = ctypes.c_char_p(text.encode()), []
+        while rest.value:
+            clauses.append(self._lib.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, 0).decode())
+        return " ".join(clauses).strip()
+
     def say(
         self, text: str, voice: str, rate_wpm: int, pitch: int, pitch_range: int, volume: int
     ) -> tuple[bytes, list[tuple[int, int, int]]]:
@@ -100,18 +111,21 @@ class Library:
         rate_wpm is 80..450 words a minute, pitch and pitch_range 0..99, volume 0..200.
         Raises EspeakError for a voice that espeak-ng does not know.
         """
+        self._choose(voice)
+        for parameter, value in ((_RATE, rate_wpm), (_VOLUME, volume), (_PITCH, pitch), (_RANGE, pitch_range)):
+            self._lib.espeak_SetParameter(parameter, value, 0)
+        self._pcm, self._words = bytearray(), []
+        data = text.encode()
+        self._lib.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8 | _PHONEMES, None, None)
+        return bytes(self._pcm), self._words
+
+    def _choose(self, voice: str) -> None:
         base, plus, variant = voice.partition("+")
         if self._lib.espeak_SetVoiceByName((_ALIASES.get(base.lower(), base) + plus + variant).encode()) != 0:
             step = "choose one of them, with a variant if you like, such as en-gb+f2"
             raise EspeakError(
                 f"espeak-ng does not know the voice {voice!r}", "a voice of `espeak-ng --voices=en`", step
             )
-        for parameter, value in ((_RATE, rate_wpm), (_VOLUME, volume), (_PITCH, pitch), (_RANGE, pitch_range)):
-            self._lib.espeak_SetParameter(parameter, value, 0)
-        self._pcm, self._words = bytearray(), []
-        data = text.encode()
-        self._lib.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
-        return bytes(self._pcm), self._words
 
 
 def _main() -> int:

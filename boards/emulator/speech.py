@@ -76,6 +76,13 @@ class Synthesiser:
         words = tuple(Word(start, length, round(sample * OUT_HZ / NATIVE_HZ)) for start, length, sample in marks)
         return Utterance(_resample(native), words)
 
+    def phonemes(self, text: str, voice: str = "en-gb") -> str:
+        """How `voice` pronounces `text`; `say` takes it between [[ and ]] with a voice of any language: an accent."""
+        try:
+            return self._library.phonemes(text, voice)
+        except espeak.EspeakError as error:
+            raise DeviceError("speech", error.came, error.expected, error.next_step) from error
+
 
 _shared: list[Synthesiser] = []  # not state of ours: the C library is a singleton
 
