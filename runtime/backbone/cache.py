@@ -2,7 +2,7 @@
 
 Theory and rules:
 
-- One buffer a layer for keys and one for values, ``[1, heads, C, head_width]``, allocated once. onnxruntime reads and writes
+- One buffer a layer for keys and one for values, ``[1, heads, C, head_width]``, allocated once, together. onnxruntime reads and writes
   them in place; positions ``0..length-1`` hold context, what lies beyond is never read.
 - **Sliding.** When a pass of T positions does not fit, the cache keeps the pinned positions and the newest C/2 (fewer when
   T is large), packed to the front in their old order. A key is stored rotated by its position's angle, and rotations
@@ -48,9 +48,10 @@ class Cache:
     """Keys and values of one session. ``length`` positions are in use, of ``context``."""
 
     def __init__(self, layers: int, heads: int, context: int, head_width: int, rope_base: float) -> None:
-        shape = (1, heads, context, head_width)
-        self.keys: list[Floats] = [np.zeros(shape, np.float32) for _ in range(layers)]
-        self.values: list[Floats] = [np.zeros(shape, np.float32) for _ in range(layers)]
+        # one block: numpy asks for huge pages from 4 MB on, which is worth 1 % of a step
+        whole = np.zeros((layers, 2, 1, heads, context, head_width), np.float32)
+        self.keys: list[Floats] = [whole[layer, 0] for layer in range(layers)]
+        self.values: list[Floats] = [whole[layer, 1] for layer in range(layers)]
         self.context = context
         self.length = 0
         self.pins: dict[str, int] = {}
