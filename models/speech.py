@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
 
 from innervate.boards.emulator.speech import synthesiser
@@ -23,18 +24,12 @@ from innervate.boards.emulator.speech import synthesiser
 from .hearing import BANDS, FRAMES_PER_TICK, HOP, mel_power
 from .language import VERBS, command, other
 from .progress import Progress
+from .voices import ACCENTS, FOREIGN, FOREIGN_SHARE, HELD_OUT_VARIANTS, VARIANTS
 
 Floats = npt.NDArray[np.float32]
 
 TICKS = 80  # of a track: 6.4 s
-ACCENTS = ("gmw/en", "gmw/en-US", "gmw/en-GB-scotland", "gmw/en-GB-x-gbclan", "gmw/en-GB-x-rp", "gmw/en-GB-x-gbcwmd", "gmw/en-029")
-VARIANTS = tuple(
-    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique "
-    "Hugo Jacky Lee Marco Mario Michael Mike Nguyen RicishayMax Tweaky adam anika antonio aunty belinda benjamin boris caleb david ed "
-    "edward edward2 grandma grandpa gustave iven iven2 iven3 iven4 john kaukovalta linda marcelo max michel miguel norbert pablo paul "
-    "pedro quincy rob robert sandro shelby steph steph2 steph3 travis victor zac whisper".split()
-)
-HELD_OUT_VARIANTS = ("f4", "m6", "Annie", "Michael", "linda", "rob")  # for validation only
+COMMAND_SHARE = 0.75  # of the utterances in a track
 WORDS = tuple(
     "look left right up down straight ahead at the find follow stop what do you see how hard am i squeezing "
     "red green blue yellow purple white cube ball cylinder cone".split()
@@ -54,6 +49,16 @@ class Pool:
     end: npt.NDArray[np.int64]  # [N]: frame after the last audible one
     word: npt.NDArray[np.int8]  # [F]: class of the word spoken in each frame
 
+    @property
+    def commands(self) -> npt.NDArray[np.intp]:
+        """Utterances that are commands."""
+        return np.flatnonzero(self.intent[:, 0] > 0)
+
+    @property
+    def others(self) -> npt.NDArray[np.intp]:
+        """Utterances that are not."""
+        return np.flatnonzero(self.intent[:, 0] == 0)
+
     @staticmethod
     def load(path: Path) -> Pool:
         """Read what `render_pool` wrote."""
@@ -69,10 +74,14 @@ def _render_one(seed: int, validation: bool) -> tuple[npt.NDArray[np.float16], t
     else:
         text, ids = other(rng), (0, 0, 0)
     names = HELD_OUT_VARIANTS if validation else tuple(v for v in VARIANTS if v not in HELD_OUT_VARIANTS)
-    voice = f"{ACCENTS[int(rng.integers(len(ACCENTS)))]}+{names[int(rng.integers(len(names)))]}"
+    accent, variant = ACCENTS[int(rng.integers(len(ACCENTS)))], names[int(rng.integers(len(names)))]
     spoken = text + ("", "", ".", "?", "!")[int(rng.integers(5))]
+    foreign = rng.random() < FOREIGN_SHARE
+    if foreign:
+        spoken = f"[[{synthesiser().phonemes(text, accent)}]]"
+        accent = FOREIGN[int(rng.integers(len(FOREIGN)))]
     said = synthesiser().say(
-        spoken, voice, rate_wpm=int(rng.integers(105, 235)), pitch=int(rng.integers(5, 95)), pitch_range=int(rng.integers(10, 95))
+        spoken, f"{accent}+{variant}", rate_wpm=int(rng.integers(105, 235)), pitch=int(rng.integers(5, 95)), pitch_range=int(rng.integers(10, 95))
     )
     pcm = said.pcm.astype(np.float32) / 32768.0
     pcm *= 0.1 / (np.sqrt(np.mean(pcm**2)) + 1e-6)
@@ -83,9 +92,11 @@ def _render_one(seed: int, validation: bool) -> tuple[npt.NDArray[np.float16], t
     end = int(audible[-1]) + 1
     word = np.zeros(len(frames), np.int8)
     starts = [w.sample // HOP for w in said.words] + [end]
-    for w, begin, stop in zip(said.words, starts, starts[1:], strict=False):
-        token = text[w.start : w.start + w.length].strip(".,?!").lower()
+    tokens = text.split()
+    for token, begin, stop in zip(tokens, starts, starts[1:], strict=False):
         word[begin:stop] = WORDS.index(token) + 2 if token in WORDS else 1
+    if len(said.words) != len(tokens):
+        word[:] = IGNORE
     return frames.astype(np.float16), ids, end, word
 
 
@@ -136,18 +147,35 @@ def _curve(rng: np.random.Generator, span_db: float, points: int = 8) -> Floats:
 
 
 def _bent(rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8], end: int) -> tuple[Floats, npt.NDArray[np.int8], int]:
-    """Another vocal tract and speed: the mel axis warped by +-15 %, time by +-15 %."""
-    warp, speed = rng.uniform(0.85, 1.17), rng.uniform(0.87, 1.15)
-    source = np.clip(np.arange(BANDS) * warp, 0, BANDS - 1)
+    """Another speaker: vocal tract, timing, sharpness and liveliness; formants move apart from one another, and syllables too."""
+    # frequency: one factor for the tract, and knots that move alone
+    knots = np.linspace(0, BANDS - 1, 7)
+    moved = knots * rng.uniform(0.84, 1.19) + rng.normal(0, rng.uniform(0, 1.1), 7)
+    source = np.clip(np.interp(np.arange(BANDS), knots, np.maximum.accumulate(moved)), 0, BANDS - 1)
     low = np.minimum(source.astype(int), BANDS - 2)
     part = (source - low).astype(np.float32)
     bent = log_power[:, low] * (1 - part) + log_power[:, low + 1] * part
-    count = max(2, int(len(bent) / speed))
-    at = np.linspace(0, len(bent) - 1, count)
+    # time: one factor for the speaker, and a pace that wanders
+    pace = rng.uniform(0.85, 1.18) * np.exp(rng.normal(0, rng.uniform(0, 0.3), len(bent) // 10 + 2))
+    steps = np.interp(np.arange(len(bent)), np.arange(len(pace)) * 10, pace)
+    length = np.cumsum(1.0 / steps)  # where each old frame ends in new frames
+    count = max(4, int(length[-1]))
+    at = np.interp(np.arange(count), length, np.arange(len(bent)))
     first = np.minimum(at.astype(int), len(bent) - 2)
     rest = (at - first).astype(np.float32)[:, None]
     out = bent[first] * (1 - rest) + bent[first + 1] * rest
-    return out, word[np.rint(at).astype(int)], min(count, int(end / speed) + 1)
+    if rng.random() < 0.5:  # harmonics or none, sharp formants or blurred
+        out = gaussian_filter1d(out, rng.uniform(0.3, 1.6), axis=1)
+    if rng.random() < 0.4:
+        out = gaussian_filter1d(out, rng.uniform(0.3, 1.8), axis=0)
+    mean = out.mean(0)
+    out = mean + (out - mean) * rng.uniform(0.75, 1.25)
+    coarse = rng.normal(0, rng.uniform(0, 0.7), (count // 6 + 2, 11))
+    field = np.stack([np.interp(np.arange(BANDS), np.arange(11) * 4, row) for row in coarse])
+    when = np.arange(count) / 6
+    i = when.astype(int)
+    out = out + field[i] * (1 - (when - i))[:, None] + field[i + 1] * (when - i)[:, None]
+    return out.astype(np.float32), word[np.rint(at).astype(int)], min(count, int(length[min(end, len(length)) - 1]) + 1)
 
 
 def _noise(rng: np.random.Generator, frames: int, pool: Pool) -> Floats:
@@ -188,9 +216,11 @@ def make_track(rng: np.random.Generator, pool: Pool, *, ticks: int = TICKS, snr_
     word = np.zeros(frames, np.int64)
     spoken: list[tuple[int, tuple[int, int, int]]] = []
     talk: list[tuple[int, int]] = []
+    commands, others = pool.commands, pool.others
     at = int(rng.integers(8, 220))
     while rng.random() < 0.95:
-        i = int(rng.integers(len(pool.end)))
+        group = commands if rng.random() < COMMAND_SHARE else others
+        i = int(group[rng.integers(len(group))])
         span = slice(int(pool.start[i]), int(pool.start[i + 1]))
         log_power, words, end = _bent(rng, pool.frames[span].astype(np.float32), pool.word[span], int(pool.end[i]))
         if at + end + 30 > frames:
@@ -217,6 +247,10 @@ def _room(rng: np.random.Generator, speech: Floats, talk: list[tuple[int, int]],
         tail = np.asarray(lfilter([0.0, wet], [1.0, -decay], speech, axis=0), np.float32)
         speech = speech + tail
     speech = speech * np.exp(_curve(rng, 12.0))
+    if rng.random() < 0.35:  # a narrow channel: telephone, old codec, 8 kHz voice
+        speech[:, int(rng.integers(26, BANDS)) :] *= np.float32(10.0 ** -rng.uniform(1.5, 6.0))
+    if rng.random() < 0.15:
+        speech[:, : int(rng.integers(1, 7))] *= np.float32(10.0 ** -rng.uniform(1.0, 4.0))
     active = np.concatenate([speech[a:b] for a, b in talk]) if talk else np.full((1, BANDS), 1e-2, np.float32)
     speech = speech * (1e-4 / (active.mean() + 1e-12))  # mean band power of the talk
     noise = _noise(rng, frames, pool) * (1e-4 * 10.0 ** (-rng.uniform(*snr_db) / 10.0))

@@ -36,6 +36,8 @@ def ear_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
         flat, target = logits[name].flatten(0, 1), labels[name].flatten()
         each = F.cross_entropy(flat, target, ignore_index=IGNORE, reduction="none")
         scale = torch.where(target > 0, 3.0, 1.0) * (target != IGNORE)
+        if name == "word":
+            scale = torch.where(target == 1, 0.5, scale)  # "another word" must not swallow a strange speaker's
         total = total + weight * (each * scale).sum() / scale.sum()
     return total
 
