@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import difflib
 import json
 import sys
+from pathlib import Path
 
 NATIVE_HZ = 22050  # what espeak-ng 1.51 renders; checked against espeak_Initialize
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when the callback has seen everything
@@ -79,6 +81,10 @@ class Library:
         if rate != NATIVE_HZ:
             step = "run: sudo apt-get install --reinstall espeak-ng espeak-ng-data"
             raise EspeakError(f"espeak_Initialize gave {rate}", f"a sample rate of {NATIVE_HZ} Hz", step)
+        place = ctypes.c_char_p()
+        lib.espeak_Info.argtypes, lib.espeak_Info.restype = [ctypes.POINTER(ctypes.c_char_p)], ctypes.c_char_p
+        lib.espeak_Info(ctypes.byref(place))
+        self._data = Path((place.value or b"").decode(errors="replace"))  # its folder of voices
         self._pcm = bytearray()
         self._words: list[tuple[int, int, int]] = []
         self._callback = _Callback(self._collect)  # kept: ctypes does not hold a reference for C
@@ -121,11 +127,22 @@ class Library:
 
     def _choose(self, voice: str) -> None:
         base, plus, variant = voice.partition("+")
+        self._check_variant(voice, variant)
         if self._lib.espeak_SetVoiceByName((_ALIASES.get(base.lower(), base) + plus + variant).encode()) != 0:
             step = "choose one of them, with a variant if you like, such as en-gb+f2"
             raise EspeakError(
                 f"espeak-ng does not know the voice {voice!r}", "a voice of `espeak-ng --voices=en`", step
             )
+
+
+    def _check_variant(self, voice: str, variant: str) -> None:
+        """Refuse a variant that espeak-ng would silently leave out. Numbers choose among those of one sex."""
+        folder = self._data / "voices" / "!v"
+        if variant and not variant.isdigit() and folder.is_dir() and not (folder / variant).is_file():
+            known = sorted(file.name for file in folder.iterdir())
+            near = difflib.get_close_matches(variant, known, n=1, cutoff=0.5)
+            step = f"did you mean +{near[0]}?" if near else "choose one of them, such as en-gb+f2"
+            raise EspeakError(f"no variant {variant!r} of a voice ({voice!r})", f"a file of {folder}", step)
 
 
 def _main() -> int:

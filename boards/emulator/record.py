@@ -19,7 +19,7 @@ from innervate.runtime.ali.errors import InnervateError
 
 def write_wav(path: Path, pcm: NDArray[np.int16], rate_hz: int = OUT_HZ) -> None:
     """Write int16 [N] mono samples."""
-    with wave.open(str(path), "wb") as file:
+    with path.open("wb") as raw, wave.open(raw, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate_hz)

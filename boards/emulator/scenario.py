@@ -86,7 +86,8 @@ class SqueezeInput:
     def force_at(self, t_s: float) -> float:
         """Newtons at scenario time `t_s`."""
         times = [t for t, _ in self.force_n]
-        return float(np.interp(t_s - self.t_s, times, [n for _, n in self.force_n], left=0.0, right=0.0))
+        since_s = round(t_s - self.t_s, 9)  # so that the last point is met whatever the rounding of the difference
+        return float(np.interp(since_s, times, [n for _, n in self.force_n], left=0.0, right=0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,8 +126,9 @@ def speak(
         raise DeviceError("speech", *json.loads(done.stdout))
     if done.returncode != 0:
         cause = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        step = "run: sudo apt-get install --reinstall espeak-ng espeak-ng-data"
-        raise DeviceError("speech", f"espeak-ng ended with status {done.returncode} ({cause})", "sound", step)
+        came = f"espeak-ng ended with status {done.returncode} on voice {voice!r} ({cause})"
+        step = "choose another voice, or run: sudo apt-get install --reinstall espeak-ng espeak-ng-data"
+        raise DeviceError("speech", came, "sound", step)
     return _resample(done.stdout)
 
 
