@@ -1,6 +1,7 @@
 """The command `innervate`. Each verb is a module here with `add_parser(subparsers)` and `run(args) -> int`.
 
-Only the chosen verb's module is imported, so that what one verb needs does not slow another down.
+Only the chosen verb's module is imported, so that what one verb needs does not slow another down. The verbs of LENT belong to
+another room, which the runtime does not import: they come by the entry-point group `innervate.verbs`.
 
 A verb returns its exit code; an InnervateError that reaches `main` is printed without a traceback and mapped below.
 """
@@ -9,6 +10,7 @@ import argparse
 import importlib
 import os
 import sys
+from types import ModuleType
 
 from innervate.runtime.ali.errors import (
     BoardError,
@@ -34,6 +36,9 @@ VERBS = {
     "eval": "measure the model's skills in closed-loop runs",
     "bench": "measure speed and memory on this machine",
 }
+
+VERB_GROUP = "innervate.verbs"
+LENT = ("eval", "bench")
 
 _EPILOG = """\
 examples:
@@ -65,7 +70,11 @@ def main(argv: list[str] | None = None) -> int:
     module = None
     for verb, summary in VERBS.items():
         if verb == chosen:
-            module = importlib.import_module(f"innervate.runtime.cli.{verb}")
+            try:
+                module = _verb_module(verb)
+            except InnervateError as error:
+                print(f"innervate {verb}: {error}", file=sys.stderr)
+                return _exit_code(error)
             module.add_parser(subparsers)
         else:
             subparsers.add_parser(verb, help=summary)
@@ -82,6 +91,23 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `innervate plugins | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush has somewhere to go
         return EXIT_FAILED
+
+
+def _verb_module(verb: str) -> ModuleType:
+    """Import a verb's module. Raises PluginError when it is another room's and that room, or what it needs, is not installed."""
+    if verb not in LENT:
+        return importlib.import_module(f"innervate.runtime.cli.{verb}")
+    from importlib.metadata import entry_points  # not on the boot path
+
+    found = [entry for entry in entry_points(group=VERB_GROUP) if entry.name == verb]
+    step = "run make setup in a checkout, or pip install 'innervate[emulator]'"
+    if not found:
+        raise PluginError(f"verb {verb}", "is not installed", f"an entry point {verb} in the group {VERB_GROUP}", step)
+    try:
+        module: ModuleType = found[0].load()
+    except ImportError as error:
+        raise PluginError(f"verb {verb}", f"cannot be imported ({error})", found[0].value, step) from error
+    return module
 
 
 def _exit_code(error: InnervateError) -> int:
