@@ -75,14 +75,14 @@ def _render_one(seed: int, validation: bool) -> tuple[npt.NDArray[np.float16], t
         text, ids = other(rng), (0, 0, 0)
     names = HELD_OUT_VARIANTS if validation else tuple(v for v in VARIANTS if v not in HELD_OUT_VARIANTS)
     accent, variant = ACCENTS[int(rng.integers(len(ACCENTS)))], names[int(rng.integers(len(names)))]
+    manner = {"rate_wpm": int(rng.integers(105, 235)), "pitch": int(rng.integers(5, 95)), "pitch_range": int(rng.integers(10, 95))}
     spoken = text + ("", "", ".", "?", "!")[int(rng.integers(5))]
-    foreign = rng.random() < FOREIGN_SHARE
-    if foreign:
-        spoken = f"[[{synthesiser().phonemes(text, accent)}]]"
-        accent = FOREIGN[int(rng.integers(len(FOREIGN)))]
-    said = synthesiser().say(
-        spoken, f"{accent}+{variant}", rate_wpm=int(rng.integers(105, 235)), pitch=int(rng.integers(5, 95)), pitch_range=int(rng.integers(10, 95))
-    )
+    said = synthesiser().say(spoken, f"{accent}+{variant}", **manner)
+    if rng.random() < FOREIGN_SHARE:
+        language = FOREIGN[int(rng.integers(len(FOREIGN)))]
+        strange = synthesiser().say(f"[[{synthesiser().phonemes(text, accent)}]]", f"{language}+{variant}", **manner)
+        if len(strange.pcm) > 0.6 * len(said.pcm):  # a language that lacks some of the phonemes leaves them out
+            said = strange
     pcm = said.pcm.astype(np.float32) / 32768.0
     pcm *= 0.1 / (np.sqrt(np.mean(pcm**2)) + 1e-6)
     power = mel_power(torch.from_numpy(np.concatenate([np.zeros(400 - HOP, np.float32), pcm, np.zeros(HOP, np.float32)])))
