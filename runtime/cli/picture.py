@@ -4,6 +4,7 @@ Keeps a bounded number of points: when a series is full every other point goes a
 length gives a picture of the same size.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -46,9 +47,12 @@ class Series(Generic[T]):
 
 
 class Picture:
-    """Collects a run as log and watcher; `save` draws it. Raises InnervateError when matplotlib is missing, at once."""
+    """Collects a run as log and watcher; `save` draws it. Raises InnervateError when matplotlib is missing, at once.
 
-    def __init__(self) -> None:
+    `captions` are (seconds, what, text) of a scenario: what is said and typed, for the person who looks.
+    """
+
+    def __init__(self, captions: Sequence[tuple[float, str, str]] = ()) -> None:
         try:
             import matplotlib
         except ImportError as error:
@@ -62,6 +66,7 @@ class Picture:
         self._sound: Series[float] = Series(POINTS_MAX)
         self._spans: list[tuple[str, float, float | None]] = []
         self._marks: list[tuple[float, str, str]] = []
+        self._captions = list(captions)
 
     def emit(self, event: Event) -> None:
         """Keep what the picture shows of an event."""
@@ -72,7 +77,7 @@ class Picture:
                 self._force.add(event.t_s, newtons)
             case Setpoint(axis=axis, deg=deg) if axis in self._targets and deg is not None:
                 self._targets[axis].add(event.t_s, deg)
-            case Open(component=component):
+            case Open(component=component) if (component, None) not in [(name, end) for name, _, end in self._spans]:
                 self._spans = [*self._spans[-MARKS_MAX:], (component, event.t_s, None)]
             case Close(component=component):
                 self._spans = [(n, a, event.t_s if b is None and n == component else b) for n, a, b in self._spans]
@@ -108,7 +113,11 @@ class Picture:
         self._draw_film(figure, grid[0])
         sound, pose, force, doing = (figure.add_subplot(grid[i]) for i in range(1, 5))
         sound.fill_between(self._sound.t_s, self._sound.values, color="tab:gray", linewidth=0)
-        sound.set(ylabel="heard\n(peak)", ylim=(0, 1))
+        for t_s, what, text in self._captions:
+            if t_s < end_s:
+                sound.axvline(t_s, color="black", linewidth=0.8, alpha=0.6)
+                sound.text(t_s, 1.08, f" {what}: {text} ", fontsize=8, ha="right" if t_s > 0.8 * end_s else "left", parse_math=False)
+        sound.set(ylabel="heard\n(peak)", ylim=(0, 1.4))
         self._draw_pose(pose)
         force.plot(self._force.t_s, self._force.values, color="tab:green")
         force.set(ylabel="felt (N)")

@@ -157,7 +157,7 @@ def _show(args: argparse.Namespace, board: "Board", world: "World | None", logs:
         return None
     from innervate.runtime.cli.picture import Picture
 
-    picture = Picture()
+    picture = Picture(_captions(world))
     logs.append(picture)
     watchers.append(picture.watch)
     return picture
@@ -171,7 +171,7 @@ def _captions(world: "World | None") -> list[tuple[float, str, str]]:
         if text is not None:
             captions.append((float(one.t_s), "voice" if hasattr(one, "voice") else "typed", f'"{text}"'))
         elif wav is not None:
-            captions.append((float(one.t_s), "voice", f'"{Path(wav).stem.replace("_", " ")}" (the recording\'s name)'))
+            captions.append((float(one.t_s), "voice", f'"{Path(wav).stem.replace("_", " ")}" (its file name)'))
     return captions
 
 

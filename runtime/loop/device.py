@@ -116,15 +116,18 @@ class Device:
 
     def _turn_until(self, until_ns: int | None) -> None:
         due_ns = self._clock.now_ns()
-        while until_ns is None or due_ns + TICK_NS <= until_ns:
+        while not self._asked_to_stop() and (until_ns is None or due_ns + TICK_NS <= until_ns):
             due_ns += TICK_NS
             self._clock.sleep_until_ns(due_ns)
-            if self._stop_cause is not None:  # asked while it slept, or during the last turn
+            if self._asked_to_stop():
                 return
             late_ns = self._clock.now_ns() - due_ns
             self._turn(due_ns + late_ns, late_ns)
             missed = max(0, self._clock.now_ns() - due_ns) // TICK_NS
             due_ns += missed * TICK_NS
+
+    def _asked_to_stop(self) -> bool:
+        return self._stop_cause is not None
 
     def _turn(self, now_ns: int, late_ns: int) -> None:
         if self._world is not None:
