@@ -1,8 +1,9 @@
 """Frames of many scenes from one compiled model: pose, paint and light are set per scene, nothing is recompiled.
 
-A `Studio` owns a MuJoCo model, its data and one off-screen renderer. Textures are
-uploaded once; everything that changes is numbers in the model that the renderer reads at each frame. Frames depend only on the arguments of
-`arrange` and `look`, never on what was rendered before.
+A `Studio` owns a MuJoCo model, its data and one off-screen renderer. Textures are uploaded once; everything that changes
+is numbers in the model that the renderer reads at each frame. Frames depend only on the arguments of `arrange` and `look`,
+never on what was rendered before. With EGL a studio belongs to the thread that took its first frame; with OSMesa any
+thread may take one.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import math
 import os
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from innervate.boards.emulator.mjcf import build_mjcf
 from innervate.boards.emulator.scene import (
     CLUTTER,
     CONE_SCALES,
@@ -27,7 +28,6 @@ from innervate.boards.emulator.scene import (
     SLOTS,
     Dressing,
     SceneObject,
-    build_mjcf,
     direction,
     dress,
     wallpaper,
@@ -40,44 +40,37 @@ if TYPE_CHECKING:
 _HIDDEN, _SHOWN = 5, 0  # geom groups: the renderer draws 0..2
 
 
-def choose_gl() -> str:
-    """Set MUJOCO_GL if the owner has not: a GPU's EGL, else OSMesa, else Mesa's EGL. Returns the choice.
+_MEND = "sudo apt-get install libosmesa6, or where there is none: libegl1 libgl1-mesa-dri"
 
-    Must run before mujoco is first imported. Raises DeviceError when the machine has no off-screen OpenGL at all.
+
+def choose_gl() -> str:
+    """Set MUJOCO_GL if the owner has not, and return the choice: OSMesa where it is installed, else EGL.
+
+    OSMesa comes first because it needs no device, no driver and no permission, and gives the same bytes on every
+    machine; MUJOCO_GL=egl is for the owner of a fast GPU. Must run before mujoco is first imported. Raises DeviceError
+    when the machine has no off-screen OpenGL at all.
     """
-    if os.environ.get("MUJOCO_GL"):
-        return os.environ["MUJOCO_GL"]
-    egl = ctypes.util.find_library("EGL") is not None
-    gpu = Path("/dev/nvidiactl").exists() or any(Path("/dev/dri").glob("renderD*"))
-    if egl and gpu:
-        choice = "egl"
-    elif ctypes.util.find_library("OSMesa") is not None:
-        choice = "osmesa"
-    elif egl:
-        choice = "egl"
-    else:
-        raise DeviceError(
-            who="emulator",
-            came="no off-screen OpenGL on this machine",
-            expected="libOSMesa or libEGL",
-            next_step="sudo apt-get install libosmesa6",
-        )
-    os.environ["MUJOCO_GL"] = choice
-    return choice
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen:
+        return chosen
+    for library, name in (("OSMesa", "osmesa"), ("EGL", "egl")):
+        if ctypes.util.find_library(library) is not None:
+            os.environ["MUJOCO_GL"] = name
+            return name
+    raise DeviceError("emulator", "no off-screen OpenGL on this machine", "libOSMesa or libEGL", _MEND)
 
 
 def load_mujoco() -> Any:
     """Import mujoco with a renderer chosen; raises DeviceError with the command that mends a missing one."""
-    choose_gl()
+    choice = choose_gl()
     try:
         import mujoco
-    except ImportError as cause:
-        raise DeviceError(
-            who="emulator",
-            came=f"mujoco cannot be imported ({cause})",
-            expected="the package mujoco and the renderer that MUJOCO_GL names",
-            next_step="pip install 'innervate[emulator]' and sudo apt-get install libosmesa6",
-        ) from cause
+    except ModuleNotFoundError as cause:
+        step = "pip install 'innervate[emulator]'"
+        raise DeviceError("emulator", f"no module {cause.name}", "the extra [emulator]", step) from cause
+    except Exception as cause:  # mujoco loads OpenGL as it is imported, and each binding fails in its own way
+        came = f"mujoco cannot start its renderer {choice!r} ({cause})"
+        raise DeviceError("emulator", came, "MUJOCO_GL=osmesa or egl, with its library", _MEND) from cause
     return mujoco
 
 
@@ -227,16 +220,20 @@ class Studio:
 
     def _light_up(self) -> None:
         """Make the OpenGL context at the first frame; later, make it the current one."""
+        if self._context is not None:
+            self._gl.make_current()
+            return
         mj = self.mj
-        if self._context is None:
+        try:
             self._gl = mj.GLContext(self.size, self.size)
             self._gl.make_current()
             self._context = mj.MjrContext(self.model, mj.mjtFontScale.mjFONTSCALE_100)
-            mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-            # runs at interpreter exit at the latest, before modules are torn down
-            self._free = weakref.finalize(self, _free_renderer, self._gl, self._context)
-        else:
-            self._gl.make_current()
+        except Exception as cause:  # EGL and OSMesa bindings have error classes of their own
+            came = f"no picture can be rendered with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({cause})"
+            raise DeviceError("emulator", came, "a renderer that works without a screen", _MEND) from cause
+        mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        # runs at interpreter exit at the latest, before modules are torn down
+        self._free = weakref.finalize(self, _free_renderer, self._gl, self._context)
 
     def close(self) -> None:
         """Free the renderer; safe to call twice. Left to the interpreter's shutdown it would print errors."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -312,3 +314,12 @@ def test_close_may_be_called_twice() -> None:
     made.close()
     assert made.look(0.0, 0.0).shape == (96, 96, 3)  # a new renderer
     made.close()
+
+
+@pytest.mark.parametrize("gl", ["bogus", "glfw"])
+def test_a_renderer_that_cannot_start_is_a_device_error(gl: str) -> None:
+    program = "from innervate.boards.emulator import make_world; make_world(None).frame()"
+    links = str(Path(__file__).parents[2] / ".links")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": links, "MUJOCO_GL": gl})
+    assert done.returncode == 1
+    assert "DeviceError: emulator: " in done.stderr and gl in done.stderr and "apt-get install libosmesa6" in done.stderr
