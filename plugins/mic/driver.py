@@ -61,16 +61,17 @@ class Microphone(Sensor):
     def _open(self) -> None:
         pyaudio = _import_pyaudio(self.name)
         self._blocks.clear()
-        with _native_quiet() as said:
+        with _native_quiet():
             self._audio = pyaudio.PyAudio()
-            found = _inputs(self._audio)
-            info = _choose(self.name, found, self._options.device, _default_index(self._audio))
+            info = _choose(self.name, _inputs(self._audio), self._options.device, _default_index(self._audio))
             self.rate_hz = _agree(self.name, pyaudio, self._audio, info)
-            self._resampler = Resampler(self.rate_hz, RATE_HZ)
-            self._overflow = int(pyaudio.paInputOverflow)
-            self._go_on = (None, int(pyaudio.paContinue))
-            self._heard_ns = self._stamp_ns = self.context.clock.now_ns()
-            self.indicator.on()
+        self.device = str(info["name"])
+        self._resampler = Resampler(self.rate_hz, RATE_HZ)
+        self._overflow = int(pyaudio.paInputOverflow)
+        self._go_on = (None, int(pyaudio.paContinue))
+        self._heard_ns = self._stamp_ns = self.context.clock.now_ns()
+        self.indicator.on()
+        with _native_quiet() as said:
             try:
                 self._stream = self._audio.open(
                     rate=self.rate_hz,
@@ -82,10 +83,9 @@ class Microphone(Sensor):
                     stream_callback=self._take,
                 )
             except OSError as error:
-                came = f"{info['name']} cannot be opened: {error.args[0]}{_last_line(said())}"
+                came = f"{self.device} cannot be opened: {error.args[0]}{_last_line(said())}"
                 step = "close the program that uses it, or name another device in its options"
                 raise DeviceError(self.name, came, "a free microphone", step) from error
-        self.device = str(info["name"])
 
     def _take(self, data: bytes, frames: int, times: Mapping[str, float], status: int) -> tuple[None, int]:
         """Keep one block; called on PortAudio's thread."""

@@ -4,13 +4,16 @@ Rule: no sight or sound is taken before the indicator shows it. A light that was
 refuses the device.
 """
 
+import sys
 from pathlib import Path
 
 from innervate.runtime.ali.errors import DeviceError
 
 
 class Indicator:
-    """On or off, and the same on a light when `led` names one, such as `/sys/class/leds/ACT/brightness`."""
+    """On or off: `lit`, a line on stderr at each change, and a light when `led` names one, such as
+    `/sys/class/leds/ACT/brightness`.
+    """
 
     def __init__(self, who: str, led: str = "") -> None:
         self._who = who
@@ -26,11 +29,13 @@ class Indicator:
         """Show that the device observes. Raises DeviceError when the light cannot be lit."""
         self._write("1")
         self._lit = True
+        print(f"{self._who}: on", file=sys.stderr, flush=True)
 
     def off(self) -> None:
         """Show that the device has stopped; no effect when it is off."""
         if self._lit:
             self._lit = False
+            print(f"{self._who}: off", file=sys.stderr, flush=True)
             self._write("0")
 
     def _write(self, value: str) -> None:

@@ -193,12 +193,12 @@ def test_a_wrong_option_is_the_boards_error() -> None:
         microphone(device=3)
 
 
-def test_nothing_native_is_printed(plug_in: Callable[..., Card], noise: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_listening_and_nothing_native(plug_in: Callable[..., Card], noise: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plug_in(capture=noise)
     mic = microphone()
     mic.open()
     mic.close()
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "mic: on\nmic: off\n"
 
 
 def test_the_device_list(plug_in: Callable[..., Card], noise: Path) -> None:
