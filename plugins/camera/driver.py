@@ -164,8 +164,10 @@ def _open_capture(who: str, options: Options) -> tuple[Any, bool]:
     source = options.source.strip()
     if source.isdecimal():
         backend = cv2.CAP_V4L2 if cv2.videoio_registry.hasBackend(cv2.CAP_V4L2) else cv2.CAP_ANY
-        wanted = [cv2.CAP_PROP_FRAME_WIDTH, options.width, cv2.CAP_PROP_FRAME_HEIGHT, options.height]
-        capture = cv2.VideoCapture(int(source), backend, wanted)
+        capture = cv2.VideoCapture(int(source), backend)
+        # A wish, not a demand: given at the open, a size that the device lacks would refuse the device.
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height)
         step = NO_DEVICE
     elif "!" in source:
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):

@@ -30,6 +30,7 @@ STALL_NS = 1_000_000_000  # no block for this long: the device is gone (12 block
 AGE_S_MAX = 2.0  # an older block has no usable stamp: some PortAudio back ends give 0 for the capture time
 SAID_BYTES_MAX = 4096  # of what native libraries print while they open
 
+_STDERR = threading.Lock()  # descriptor 2, of which a process has one
 INSTALL = "sudo apt install gcc python3-dev portaudio19-dev && pip install 'innervate[audio]'"
 
 
@@ -195,8 +196,11 @@ def _native_quiet() -> Iterator[Any]:
     """Keep what ALSA and JACK print on stderr while devices are probed; yields a function that returns it so far.
 
     They print dozens of lines about devices that nobody asked for. The descriptor belongs to the whole process, so
-    that other threads' stderr is held back too for these few milliseconds.
+    that other threads' stderr is held back too for these few milliseconds, and only one thread may do it at a time.
     """
+    if not _STDERR.acquire(blocking=False):
+        yield lambda: ""
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     said = os.memfd_create("native-stderr")
@@ -207,6 +211,7 @@ def _native_quiet() -> Iterator[Any]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(said)
+        _STDERR.release()
 
 
 def _last_line(said: str) -> str:

@@ -49,7 +49,9 @@ class Keyboard(Sensor):
     def _read(self, timeout_s: float) -> tuple[npt.NDArray[np.uint8], int] | None:
         if self._ended:
             return None
-        ready, _, _ = select.select([self._fd], [], [], max(0.0, timeout_s))
+        # A read from the background of a shell would stop the whole program, motors and all (SIGTTIN).
+        watched = [] if self._in_background() else [self._fd]
+        ready, _, _ = select.select(watched, [], [], max(0.0, timeout_s))
         if not ready:
             return None
         typed = os.read(self._fd, BYTES_MAX)
@@ -57,6 +59,12 @@ class Keyboard(Sensor):
             self._ended = True
             return None
         return np.frombuffer(typed, np.uint8), self.context.clock.now_ns()
+
+    def _in_background(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._fd) != os.getpgrp()
+        except OSError:  # not the terminal that this program was started from
+            return False
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,43 @@ def test_a_terminal_hands_over_whole_lines() -> None:
     keys.close()
     os.close(master)
     os.close(slave)
+
+
+BACKGROUND = """
+import os, pty, signal, sys
+pid, terminal = pty.fork()
+if pid:  # the person: types a line and waits for the shell to end
+    os.read(terminal, 1)
+    os.write(terminal, b"look left\\n")
+    os.read(terminal, 100)
+    os.waitpid(pid, 0)
+    sys.exit()
+from innervate.plugins.text.driver import Keyboard
+from innervate.runtime.ali.component import Context
+from innervate.runtime.loop.clock import RealClock
+report, child = os.dup(int(sys.argv[1])), os.fork()
+if not child:  # the program in the background of its shell
+    os.setpgid(0, 0)
+    keys = Keyboard(Context("text_in", RealClock(), {"path": ""}))
+    keys.open()
+    os.write(1, b"!")
+    os.write(report, b"nothing" if keys.read(0.2) is None else b"typed")
+    os._exit(0)
+_, status = os.waitpid(child, os.WUNTRACED)
+if os.WIFSTOPPED(status):
+    os.write(report, b"stopped")
+    os.kill(child, signal.SIGKILL)
+os._exit(0)
+"""
+
+
+def test_a_program_in_the_background_is_not_stopped_by_typing() -> None:
+    source, sink = os.pipe()
+    links = str(Path(__file__).parents[2] / ".links")
+    subprocess.run([sys.executable, "-c", BACKGROUND, str(sink)], pass_fds=[sink], env={"PYTHONPATH": links}, timeout=30, check=True)
+    os.close(sink)
+    assert os.read(source, 100) == b"nothing"
+    os.close(source)
 
 
 def test_a_fifo_outlives_those_who_write(tmp_path: Path) -> None:
