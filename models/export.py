@@ -22,6 +22,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from innervate.models.backbone import BackboneConfig, Nano, rope_tables
+from innervate.runtime.backbone.bundle import sealed
 
 Variant = Literal["fp32", "nb8", "dq8"]
 VARIANTS: tuple[Variant, ...] = ("dq8", "nb8", "fp32")
@@ -252,7 +254,9 @@ def _toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     lines: list[str] = []
     for table, entries in tables.items():
         lines.append(f"[{table}]")
-        lines += [f"{json.dumps(key) if '.' in key else key} = {_toml_value(value)}" for key, value in entries.items()]
+        for key, value in entries.items():
+            bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
+            lines.append(f"{key if bare else json.dumps(key)} = {_toml_value(value)}")
         lines.append("")
     return "\n".join(lines)
 
@@ -323,11 +327,26 @@ def write_bundle(
 
 
 def _seal(work: Path, tables: dict[str, dict[str, object]], figures: Mapping[str, float]) -> None:
-    """Hash every file under ``work`` into ``bundle.toml``, written last."""
-    paths = sorted(path for path in work.rglob("*") if path.is_file())
+    """Hash every file under ``work`` into ``bundle.toml``, written last and whole."""
+    paths = sorted(path for path in work.rglob("*") if path.is_file() and path != work / "bundle.toml")
     tables["files"] = {path.relative_to(work).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     tables["figures"] = {key: float(value) for key, value in figures.items()}
-    (work / "bundle.toml").write_text(_toml(tables), encoding="utf-8")
+    beside = work.with_name(work.name + ".toml")
+    beside.write_text(sealed(_toml(tables)), encoding="utf-8")
+    os.replace(beside, work / "bundle.toml")
+
+
+def reseal(folder: Path, figures: Mapping[str, float] | None = None) -> None:
+    """Hash the files of a bundle anew, after a deliberate edit or to put measured ``figures`` in (None keeps those there).
+
+    Identities stay as they are: a changed decode graph or weight file needs :func:`write_bundle`.
+    """
+    with (folder / "bundle.toml").open("rb") as file:
+        raw = tomllib.load(file)
+    tables: dict[str, dict[str, object]] = {"bundle": raw["bundle"], "tokens": raw["tokens"]}
+    for group in ("variant", "component"):
+        tables |= {f"{group}.{name}": entry for name, entry in raw.get(group, {}).items()}
+    _seal(folder, tables, raw.get("figures", {}) if figures is None else figures)
 
 
 def _swap(work: Path, folder: Path) -> None:

@@ -1,7 +1,9 @@
 """A model bundle on disk: what ``bundle.toml`` says, and the proof that the files are those it means.
 
 Every file under the folder that the bundle uses is named in ``[files]`` with its SHA-256 and checked when the bundle is
-opened, before anything of it is read. Known weakness: a file changed between opening and its later reading is not noticed.
+opened, before anything of it is read. ``bundle.toml`` itself ends with a seal, the SHA-256 of all that stands before it. Hashes show
+damage, not intent: whoever can write the folder can also seal it. Known weakness: a file changed between opening and its
+later reading is not noticed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hashlib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
+# Bounds far beyond any model that runs here; they keep a wrong number from asking for all memory.
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+Base = Annotated[float, msgspec.Meta(gt=1.0)]
+
 FORMAT = 1
+SEAL_MARK = "\n[seal]\n"
 TEXT_ROWS = 256  # one row a byte; control rows follow
 _FRESH = "restore the file or export the bundle again"
 
@@ -36,13 +44,13 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     licence: str
     format: int
-    width: int
-    layers: int
-    heads: int
-    head_width: int
-    context: int
-    rope_base: float
-    tick_ms: int
+    width: Count
+    layers: Layers
+    heads: Layers
+    head_width: Count
+    context: Count
+    rope_base: Base
+    tick_ms: Count
     space_id: str
     tap: str = "final_norm"
     norm: str = "rms"
@@ -62,6 +70,12 @@ class VariantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: list[str] = []
 
 
+class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[seal]``, the last table: SHA-256 of the text before it."""
+
+    sha256: str
+
+
 class BundleToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``bundle.toml``."""
 
@@ -69,6 +83,7 @@ class BundleToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: Tokens
     variant: dict[str, VariantEntry]
     files: dict[str, str]
+    seal: Seal
     component: dict[str, dict[str, str | float]] = {}
     figures: dict[str, float] = {}
 
@@ -79,11 +94,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sealed(body: str) -> str:
+    """The text of a ``bundle.toml``: ``body`` and its seal."""
+    return f'{body}{SEAL_MARK}sha256 = "{hashlib.sha256(body.encode()).hexdigest()}"\n'
+
+
 def _read_toml(path: Path) -> BundleToml:
     """Parse and check ``bundle.toml``; every way to fail is a BundleError."""
     try:
-        with path.open("rb") as file:
-            raw = tomllib.load(file)
+        text = path.read_bytes().decode()
+        raw = tomllib.loads(text)
     except FileNotFoundError as error:
         raise BundleError(str(path), "no such file", "a bundle folder with bundle.toml", "check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -92,9 +112,14 @@ def _read_toml(path: Path) -> BundleToml:
     if isinstance(found, int) and found != FORMAT:
         raise BundleError(str(path), f"bundle format {found}", f"format {FORMAT}", "use an innervate that knows it")
     try:
-        return msgspec.convert(raw, BundleToml)
+        toml = msgspec.convert(raw, BundleToml)
     except msgspec.ValidationError as error:
         raise BundleError(str(path), str(error), "the keys that models/export.py writes", _FRESH) from error
+    body = text.rpartition(SEAL_MARK)[0]
+    if text != sealed(body):
+        came = f"its text has SHA-256 {hashlib.sha256(body.encode()).hexdigest()}"
+        raise BundleError(str(path), came, f"{toml.seal.sha256} by its seal", f"{_FRESH}; after an edit, models.export.reseal")
+    return toml
 
 
 @dataclass(frozen=True, slots=True, eq=False)

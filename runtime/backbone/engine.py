@@ -24,7 +24,7 @@ import numpy.typing as npt
 from innervate.runtime.ali.errors import BundleError, LatentError
 from innervate.runtime.ali.latents import check_data
 from innervate.runtime.ali.space import Space
-from innervate.runtime.backbone.bundle import Bundle
+from innervate.runtime.backbone.bundle import Bundle, Header
 from innervate.runtime.backbone.cache import Cache, Snapshot
 from innervate.runtime.backbone.variant import choose_variant
 
@@ -88,10 +88,10 @@ class Engine:
         header = bundle.header
         self.width, self.context = header.width, header.context
         self.rows_max = header.context // 2  # a pass may be as long as what a slide always leaves room for
-        self._cache = Cache(header.layers, header.heads, header.context, header.head_width, header.rope_base)
         path = bundle.variant_path(self.variant)
         self._session = open_session(path, threads)
-        self._check_graph(path)
+        self._check_graph(path, header)
+        self._cache = Cache(header.layers, header.heads, header.context, header.head_width, header.rope_base)
         self._ort = load_onnxruntime()
         self._x = np.zeros((1, self.rows_max, self.width), np.float32)
         self._h = np.zeros((1, self.rows_max, self.width), np.float32)
@@ -191,12 +191,12 @@ class Engine:
         answer.flags.writeable = False
         return _Lane(binding, x[0], answer)
 
-    def _check_graph(self, path: Path) -> None:
+    def _check_graph(self, path: Path, header: Header) -> None:
         """The graph must have exactly the inputs that will be bound, in the bundle's shapes."""
-        keys = self._cache.keys
+        buffer = [1, header.heads, header.context, header.head_width]
         expected: dict[str, list[object]] = {"x": [1, "T", self.width], "seqlens_k": [1], "total_sequence_length": [1]}
-        for i, key in enumerate(keys):
-            expected[f"past_key_{i}"] = expected[f"past_value_{i}"] = list(key.shape)
+        for i in range(header.layers):
+            expected[f"past_key_{i}"] = expected[f"past_value_{i}"] = list(buffer)
         came = {node.name: list(node.shape) for node in self._session.get_inputs()}
         if came != expected:
             wrong = sorted(name for name in came.keys() | expected.keys() if came.get(name) != expected.get(name))[0]

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from innervate.models.backbone import Nano
-from innervate.models.export import space_id, write_bundle
+from innervate.models.export import reseal, space_id, write_bundle
 from innervate.runtime.ali.errors import BundleError, LatentError
-from innervate.runtime.backbone.bundle import Bundle
+from innervate.runtime.backbone.bundle import SEAL_MARK, Bundle, sealed
 from innervate.runtime.backbone.engine import Engine
 from innervate.runtime.backbone.vocabulary import Vocabulary
 from tests.backbone.small import inputs, make_bundle, make_nano
@@ -74,9 +76,10 @@ BROKEN_TOML: dict[str, tuple[Callable[[str], str], str]] = {
     "wrong type": (lambda text: text.replace("width = 128", 'width = "128"'), "width"),
     "other format": (lambda text: text.replace("format = 1", "format = 2"), "format 2"),
     "no tokens": (lambda text: text.replace("[tokens]", "[variant.x]"), "variant"),
-    "outside": (lambda text: text.replace("[files]", '[files]\n"../x" = "00"'), "inside the bundle"),
-    "unlisted": (lambda text: text.replace('file = "decode.dq8.onnx"', 'file = "other.onnx"'), "other.onnx"),
     "empty": (lambda text: "", "bundle"),
+    "too large": (lambda text: text.replace("layers = 2", "layers = 2000000000"), "layers"),
+    "edited": (lambda text: text.replace("rope_base = 10000.0", "rope_base = 20000.0"), "by its seal"),
+    "no seal": (lambda text: text.partition("[seal]")[0], "seal"),
 }
 
 
@@ -93,23 +96,55 @@ def test_broken_toml(copy: Path, case: str) -> None:
     assert str(path) == caught.value.who
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[files]", '[files]\n"../x" = "00"', "inside the bundle"),
+        ("[files]", '[files]\n"/etc/hostname" = "00"', "inside the bundle"),
+        ('file = "decode.dq8.onnx"', 'file = "other.onnx"', "other.onnx"),
+        ('encoder = "components', 'encoder = "parts', "parts/mic/encoder.onnx"),
+    ],
+)
+def test_reference_to_an_unlisted_file(copy: Path, old: str, new: str, words: str) -> None:
+    path = copy / "bundle.toml"
+    body = path.read_text().partition(SEAL_MARK)[0]
+    assert old in body
+    path.write_text(sealed(body.replace(old, new)))
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(copy)
+    assert words in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_change_of_bundle_toml_is_noticed(copy: Path, bundle_folder: Path, data: st.DataObject) -> None:
+    """Invariant: whatever byte changes, opening says so with a BundleError and nothing else."""
+    raw = bytearray((bundle_folder / "bundle.toml").read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    (copy / "bundle.toml").write_bytes(raw)
+    with pytest.raises(BundleError, match=r"bundle\.toml"):
+        Bundle.open(copy)
+
+
+def test_figures_can_be_added(copy: Path) -> None:
+    reseal(copy)
+    assert Bundle.open(copy).figures == {"figure": 1.5}
+    reseal(copy, {"look/at 10 dB": 0.93, "plain": 2.0})
+    opened = Bundle.open(copy)
+    assert opened.figures == {"look/at 10 dB": 0.93, "plain": 2.0}
+    assert opened.rate_hz("mic") == 12.5
+    assert sorted(opened.toml.files) == sorted(FILES)
+
+
 def test_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such file"):
         Bundle.open(tmp_path / "nowhere")
 
 
-def reseal(folder: Path, name: str) -> None:
-    """Make the hash of a changed file right again, to get past the first check."""
-    path = folder / "bundle.toml"
-    lines = path.read_text().splitlines()
-    found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    lines = [f'"{name}" = "{found}"' if line.startswith(f'"{name}" =') else line for line in lines]
-    path.write_text("\n".join(lines))
-
-
 def test_graph_that_is_none(copy: Path) -> None:
     (copy / "decode.nb8.onnx").write_bytes(b"not a graph")
-    reseal(copy, "decode.nb8.onnx")
+    reseal(copy)
     with pytest.raises(BundleError, match="onnxruntime refuses"):
         Engine(Bundle.open(copy), "nb8")
     Engine(Bundle.open(copy), "dq8")
@@ -118,6 +153,7 @@ def test_graph_that_is_none(copy: Path) -> None:
 def test_graph_of_another_size(copy: Path) -> None:
     path = copy / "bundle.toml"
     path.write_text(path.read_text().replace("context = 64", "context = 128"))
+    reseal(copy)
     with pytest.raises(BundleError, match=r"past_key_0.*by bundle.toml"):
         Engine(Bundle.open(copy), "dq8")
 
@@ -125,7 +161,7 @@ def test_graph_of_another_size(copy: Path) -> None:
 def test_rows_of_another_size(copy: Path) -> None:
     table = np.zeros((10, 128), np.float32)
     np.savez(copy / "rows.npz", embedding=table, classifier=table)
-    reseal(copy, "rows.npz")
+    reseal(copy)
     with pytest.raises(BundleError, match=r"float32 \[10, 128\]"):
         Vocabulary(Bundle.open(copy))
 
@@ -134,7 +170,7 @@ def test_rows_with_nan(copy: Path) -> None:
     table = np.zeros((259, 128), np.float32)
     table[3, 4] = np.nan
     np.savez(copy / "rows.npz", embedding=table, classifier=table)
-    reseal(copy, "rows.npz")
+    reseal(copy)
     with pytest.raises(BundleError, match="non-finite"):
         Vocabulary(Bundle.open(copy))
 

@@ -114,6 +114,26 @@ def test_bad_input_changes_nothing(engine: Engine, case: str) -> None:
         assert np.array_equal(engine.append(inputs(2, seed=3)), after)
 
 
+def test_pass_that_fails_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing pass may have written beyond the length, and nowhere else."""
+    append_all(engine, inputs(40))
+    before = engine.snapshot()
+    right = engine.append(inputs(3, seed=3)).copy()
+    engine.rewind_to(before)
+
+    def fail(binding: object) -> None:
+        for buffer in engine._cache.keys + engine._cache.values:
+            buffer[:, :, engine.length :] = np.nan
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+        patch.setattr(engine, "_run", fail)
+        engine.append(inputs(20), pin="motor")
+    assert engine.length == 40
+    assert engine.pins == {}
+    assert np.array_equal(engine.append(inputs(3, seed=3)), right)
+
+
 def test_large_finite_values_do_no_harm(engine: Engine) -> None:
     assert np.isfinite(engine.append(np.full((1, SMALL.width), 3e19, np.float32))).all()  # their squares overflow
     assert np.isfinite(engine.append(inputs(1))).all()
