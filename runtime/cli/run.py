@@ -1,6 +1,7 @@
 """`innervate run`: a board, a bundle and a scenario become a device that runs."""
 
 import argparse
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -100,10 +101,14 @@ def _run(args: argparse.Namespace, signals: EndingSignals) -> None:
         if events is not None:
             logs.append(events)
         signals.stop = device.stop
+        gc.collect()
+        gc.freeze()  # what has been loaded stays; collections during the run then have little to look at
         device.run(until_ns)
     finally:
         if events is not None:
             events.close()
+    if fan.broken:
+        raise fan.broken[0]
     if picture is not None:
         picture.save(args.picture)
     for name, count in device.dropped.items():

@@ -6,6 +6,7 @@ sensors gave and what the loop did, and touches neither.
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, Protocol
 
 import numpy as np
@@ -202,7 +203,9 @@ class Essentials:
 
     def emit(self, event: Event) -> None:
         """Print faults and the summary."""
-        if isinstance(event, Fault):
-            print(f"{event.t_s:.2f} fault {event.source}: {event.cause}", file=sys.stderr)
-        elif isinstance(event, Summary):
-            print(f"{event.ticks} ticks in {event.t_s:.2f} s, {event.late} late, step p50 {_ms(event.step_us_p50)}, {event.rss_mb:.0f} MB")
+        with suppress(OSError):  # nobody reads any more; the device goes on
+            if isinstance(event, Fault):
+                print(f"{event.t_s:.2f} fault {event.source}: {event.cause}", file=sys.stderr)
+            elif isinstance(event, Summary):
+                length = f"{event.ticks} ticks in {event.t_s:.2f} s, {event.late} late"
+                print(f"{length}, step p50 {_ms(event.step_us_p50)}, {event.rss_mb:.0f} MB", flush=True)

@@ -5,8 +5,12 @@ Rules:
   first, then everything is closed, then the summary is written.
 - Late ticks are counted and never stack up: when a turn overruns its period, the missed ones are left out.
 - Memory is constant: nothing is kept for each tick.
+
+Known weakness: a turn that hangs inside an encoder, a decoder or `_apply` holds the loop, and with it `expire`. The
+microcontroller's deadman is there for that; a software stop is never the only stop.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +25,7 @@ from innervate.runtime.loop.meter import LatencyMeter, MeteredBackbone, rss_mb_p
 from innervate.runtime.loop.supervise import cause_of
 from innervate.runtime.loop.tick import TICK_NS, Tick
 
+SETTLE_S_MAX = 2.0  # a device that takes longer to open joins later
 LATE_NS = TICK_NS // 10  # a turn that begins later than this is counted as late
 
 
@@ -113,6 +118,10 @@ class Device:
         self._tick.voice.start(now_ns)
         for sense in self._tick.senses:
             sense.start(now_ns)
+        # Opening drivers imports large libraries, which holds up every thread: better now than in the first turns.
+        waiting_until = time.monotonic() + SETTLE_S_MAX
+        for sense in self._tick.senses:
+            sense.settle(max(0.0, waiting_until - time.monotonic()))
 
     def _turn_until(self, until_ns: int | None) -> None:
         due_ns = self._clock.now_ns()

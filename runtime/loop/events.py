@@ -117,7 +117,7 @@ def seconds(t_ns: int) -> float:
 class EventFile:
     """Writes events to `path`, whole or not at all (see the rules above). Pipes and devices are written directly.
 
-    Raises InnervateError when the folder is missing or cannot be written.
+    Raises InnervateError when the folder is missing, cannot be written, or is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,26 +135,28 @@ class EventFile:
         """Write one line; ticks flush."""
         if self._file is None:
             return
-        self._file.write(self._encoder.encode(event) + b"\n")
-        if isinstance(event, Tick):
-            self._file.flush()
+        try:
+            self._file.write(self._encoder.encode(event) + b"\n")
+            if isinstance(event, Tick):
+                self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
-        """Finish the file under its name; no effect the second time."""
+        """Finish the file under its name; no effect the second time. What cannot be finished stays as `NAME.part`."""
         if self._file is None:
             return
-        self._file.close()
-        self._file = None
-        if self._part != self.path:
-            os.replace(self._part, self.path)
-
-    def discard(self) -> None:
-        """Leave no file: the run never began."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        try:
+            file.close()
             if self._part != self.path:
-                self._part.unlink(missing_ok=True)
+                os.replace(self._part, self.path)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> InnervateError:
+        step = f"make room; what was written so far is in {self._part}"
+        return InnervateError(str(self.path), f"cannot be written ({error.strerror})", "room for the events", step)
 
     def __enter__(self) -> "EventFile":
         return self
@@ -164,15 +166,24 @@ class EventFile:
 
 
 class Fan:
-    """One log in front of several."""
+    """One log in front of several; `emit` never raises, for a full disk must not keep a motor from its safe value.
+
+    A log that fails is left out from then on; `broken` keeps its error and the others get a fault.
+    """
 
     def __init__(self, logs: list[Log]) -> None:
+        self.broken: list[Exception] = []
         self._logs = logs
 
     def emit(self, event: Event) -> None:
         """Hand the event to each log in turn."""
-        for log in self._logs:
-            log.emit(event)
+        for log in list(self._logs):
+            try:
+                log.emit(event)
+            except Exception as error:
+                self._logs.remove(log)
+                self.broken.append(error)
+                self.emit(Fault(event.t_s, "events", str(error)))
 
 
 class Histogram:

@@ -115,6 +115,7 @@ class ThreadFeed:
         self._queue: deque[Sample] = deque(maxlen=capacity)
         self._lock = threading.Lock()
         self._ending = threading.Event()
+        self._opened = threading.Event()  # or failed to
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name=f"sensor-{sensor.name}", daemon=True)
         self._thread.start()
@@ -122,6 +123,7 @@ class ThreadFeed:
     def _work(self) -> None:
         try:
             self._sensor.open()
+            self._opened.set()
             while not self._ending.is_set():
                 sample = self._sensor.read(READ_TIMEOUT_S)
                 if sample is not None:
@@ -131,6 +133,7 @@ class ThreadFeed:
         except Exception as error:  # handed to the tick, which reports it
             self._error = error
         finally:
+            self._opened.set()
             with suppress(Exception):
                 self._sensor.close()
 
@@ -146,6 +149,10 @@ class ThreadFeed:
     def stop(self) -> None:
         """Ask the thread to end; a thread that hangs in its driver is left behind."""
         self._ending.set()
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until the device is open or has refused, but no longer than `timeout_s`."""
+        self._opened.wait(timeout_s)
 
     def join(self) -> None:
         """Wait a little for the thread, so that the driver closes its device before the program ends."""
@@ -185,6 +192,11 @@ class Upstream:
             self._fail(now_ns, error)
         else:
             self._quiet_until_ns = now_ns + START_NS
+
+    def settle(self, timeout_s: float) -> None:
+        """Before the first turn: give a driver's thread time to open its device. No effect on twins."""
+        if isinstance(self._feed, ThreadFeed):
+            self._feed.settle(timeout_s)
 
     def collect(self, now_ns: int) -> list[Latents]:
         """Return the latents of what arrived since the last tick, oldest first; empty while the component is down."""

@@ -204,6 +204,14 @@ def test_a_crash_leaves_the_motor_safe_and_exit_1(tmp_path: Path, driving_bundle
     assert [line["event"] for line in desk.lines()[-3:]] == ["fault", "stop", "summary"]
 
 
+def test_a_full_disk_does_not_stop_the_device_but_is_told_in_the_end(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [word if word != str(desk.events) else "/dev/full" for word in desk.arguments]
+    assert main([*arguments, "--duration", "0.8", "--headless"]) == 1
+    out, err = capsys.readouterr()
+    assert "10 ticks" in out
+    assert "innervate run: /dev/full: cannot be written" in err
+
+
 def test_a_killed_run_leaves_complete_lines_under_another_name(tmp_path: Path, driving_bundle: Path) -> None:
     desk = Desk(tmp_path, driving_bundle)
     process = desk.start("--realtime")

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from innervate.runtime.ali.registry import Registry
 from innervate.runtime.backbone.bundle import Bundle
 from innervate.runtime.board import load_board
 from innervate.runtime.loop.assemble import assemble
-from innervate.runtime.loop.clock import VirtualClock
+from innervate.runtime.loop.clock import RealClock, VirtualClock
 from innervate.runtime.loop.device import Device, Turn, World
 from innervate.runtime.loop.events import EventFile, Fault, Log, Open, Pose, Setpoint, Stop, Summary, Text, Tick
 from tests.loop.parts import Kept
@@ -285,6 +286,28 @@ def test_a_board_with_fewer_senses_runs(tmp_path: Path, driving_bundle: Path) ->
 def test_the_order_of_latents_is_that_of_the_bundle_whatever_the_board_says(tmp_path: Path, driving_bundle: Path) -> None:
     device = Rig(tmp_path, driving_bundle, dict(reversed(PARTS.items()))).device()
     assert [sense.name for sense in device._tick.senses] == ["mic", "camera", "force", "pose", "text_in"]
+
+
+def test_a_driver_on_its_own_thread_feeds_a_running_device(rig: Rig) -> None:
+    fifo = rig.folder / "keys"
+    os.mkfifo(fifo)
+    board = (rig.folder / "board.toml").read_text()
+    wired = f'[component.text_in]\nplugin = "text"\nuse = "driver"\n[component.text_in.options]\npath = "{fifo}"\n'
+    (rig.folder / "board.toml").write_text(board.replace('[component.text_in]\nplugin = "text"\nuse = "virtual"\n', wired))
+    fd = os.open(fifo, os.O_RDWR)  # before the run, so that nothing has to wait for the other
+    os.write(fd, b"stop\n")
+    rig.clock = RealClock()  # type: ignore[assignment]
+    device = rig.device()
+
+    def watch(turn: Turn) -> None:
+        if "text_in" in turn.samples:
+            device.stop("read")
+
+    device._watchers.append(watch)
+    device.run(20 * S)
+    os.close(fd)
+    assert rig.log.of(Stop)[-1].t_s < 19.0
+    assert rig.turns[-1].samples["text_in"].data.tobytes() == b"stop\n"
 
 
 class Nowhere:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from innervate.runtime.ali.errors import InnervateError
 from innervate.runtime.loop.clock import RealClock, VirtualClock
-from innervate.runtime.loop.events import EventFile, Force, Histogram, Pose, Setpoint, Stop, Summary, Text, Tick, seconds
+from innervate.runtime.loop.events import Event, EventFile, Fan, Fault, Force, Histogram, Pose, Setpoint, Stop, Summary, Text, Tick, seconds
+from tests.loop.parts import Kept
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -74,6 +75,27 @@ def test_a_device_is_written_directly() -> None:
 def test_a_place_that_cannot_be_written_is_an_error_with_a_next_step(tmp_path: Path) -> None:
     with pytest.raises(InnervateError, match="--events"):
         EventFile(tmp_path / "nowhere" / "out.jsonl")
+
+
+def test_a_full_disk_is_an_error_with_a_next_step() -> None:
+    file = EventFile(Path("/dev/full"))
+    with pytest.raises(InnervateError, match=r"No space left on device.*make room"):
+        file.emit(Tick(0.0, 0.0, 0))
+    with pytest.raises(InnervateError, match="make room"):
+        file.close()
+
+
+def test_a_log_that_fails_does_not_keep_the_others_from_their_events() -> None:
+    class Full:
+        def emit(self, event: Event) -> None:
+            raise OSError("full")
+
+    kept = Kept()
+    fan = Fan([Full(), kept])
+    fan.emit(Stop(1.0, "a"))
+    fan.emit(Stop(2.0, "b"))
+    assert kept.events == [Fault(1.0, "events", "full"), Stop(1.0, "a"), Stop(2.0, "b")]
+    assert [str(error) for error in fan.broken] == ["full"]
 
 
 def test_seconds_are_rounded_to_microseconds() -> None:
