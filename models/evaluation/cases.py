@@ -122,15 +122,15 @@ def _find(draft: _Draft, pairs: tuple[Pair, ...]) -> Case:
     return draft.case(end_s + 5.2, Aimed(target, end_s + 5.0))
 
 
-FOLLOW_S = 8.8  # of a run: the command takes two of them, the last four are judged
+PATH_DEG = 80.0  # to either side, where moving things stay
+FOLLOW_S = 8.0  # of a run: the command takes two of them, the last four are judged
 
 
 def _moving(draft: _Draft, pair: Pair, slowest: float) -> SceneObject:
-    """Return something that passes by at `slowest` to 20 degrees/s and stays within 80 degrees of straight ahead for the run."""
+    """Return something that passes by at `slowest` to 20 degrees/s and stays within PATH_DEG for the run."""
     rate = draft.sign() * float(draft.rng.uniform(slowest, 20.0))
-    way = rate * FOLLOW_S
-    room = 160.0 - min(abs(way), 159.0)
-    start = float(draft.rng.uniform(0.0, room)) - 80.0 + (abs(way) if rate < 0 else 0.0)
+    way = abs(rate) * FOLLOW_S
+    start = float(draft.rng.uniform(0.0, 2 * PATH_DEG - way)) - PATH_DEG + (way if rate < 0 else 0.0)
     return draft.thing(pair, start, float(draft.rng.uniform(-12.0, 12.0)), rate)
 
 

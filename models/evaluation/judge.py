@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 from innervate.boards.emulator.scene import SceneObject
@@ -50,6 +51,12 @@ def poses(events: Events) -> list[Pose]:
 def pose_at(track: Sequence[Pose], t_s: float) -> Pose | None:
     """Return the first pose at or after `t_s`; None when the run ended before."""
     return next((pose for pose in track if pose.t_s >= t_s - 1e-6), None)
+
+
+def steps(track: Sequence[Pose], from_s: float, to_s: float) -> list[tuple[float, float]]:
+    """Return (time, degrees turned to the next tick by the axis that turned further) within `from_s` to `to_s`."""
+    some = [pose for pose in track if from_s <= pose.t_s <= to_s]
+    return [(a.t_s, max(abs(b.pan_deg - a.pan_deg), abs(b.tilt_deg - a.tilt_deg))) for a, b in pairwise(some)]
 
 
 def is_open(events: Events, t_s: float) -> bool:
@@ -138,7 +145,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Stilled:
-    """Moving on purpose (motor open) just before `asked_s`; still from `by_s` on, for a second."""
+    """Moving on purpose (motor open, head turning) in the second before `asked_s`; still from `by_s` on, for a second."""
 
     asked_s: float
     by_s: float
@@ -146,15 +153,16 @@ class Stilled:
     def judge(self, events: Events) -> list[str]:
         """See the class."""
         if not is_open(events, self.asked_s):
-            return ["nothing moved that could be stopped: the command before was not obeyed"]
-        track = [pose for pose in poses(events) if self.by_s <= pose.t_s <= self.by_s + STILL_S]
-        if not track or track[-1].t_s < self.by_s + STILL_S - 0.2:
+            return ["the motor was closed, so nothing could be stopped: the command before was not obeyed"]
+        track = poses(events)
+        if not any(step >= STILL_DEG for _, step in steps(track, self.asked_s - STILL_S, self.asked_s)):
+            return ["the head stood still already: the command before was not obeyed"]
+        if track[-1].t_s < self.by_s + STILL_S - 0.2:
             return _ended(self.by_s + STILL_S)
-        for one, two in zip(track, track[1:], strict=False):
-            step = max(abs(two.pan_deg - one.pan_deg), abs(two.tilt_deg - one.tilt_deg))
+        for t_s, step in steps(track, self.by_s, self.by_s + STILL_S):
             if step >= STILL_DEG:
-                state = "open" if is_open(events, one.t_s) else "closed"
-                return [f"moves {step:.2f} degrees a tick at {one.t_s - self.by_s:+.2f} s from the limit, motor {state}"]
+                state = "open" if is_open(events, t_s) else "closed"
+                return [f"moves {step:.2f} degrees a tick at {t_s - self.by_s:+.2f} s from the limit, motor {state}"]
         return []
 
 

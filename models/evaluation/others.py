@@ -47,7 +47,8 @@ def voices() -> list[str]:
     found = [f"{name}:{voice}" for name, make in MAKES.items() if shutil.which(make.program) for voice in make.voices]
     if not found:
         packages = " ".join(make.package for make in MAKES.values())
-        raise DeviceError("voices of other makes", "no synthesiser but espeak-ng here", "one of " + ", ".join(MAKES), f"sudo apt-get install {packages}")
+        expected = "one of " + ", ".join(MAKES)
+        raise DeviceError("voices of other makes", "no synthesiser but espeak-ng here", expected, f"sudo apt-get install {packages}")
     return found
 
 

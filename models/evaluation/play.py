@@ -87,7 +87,8 @@ def scenario_toml(scenario: Scenario, folder: Path) -> str:
     """Return the scenario as a file's text; its sound is written to `folder` beside it. Raises ValueError for spoken inputs."""
     lines = ["[run]", f"duration_s = {scenario.duration_s!r}", f"seed = {scenario.seed}"]
     for item in scenario.objects:
-        lines += ["[[object]]", f'shape = "{item.shape}"', f'colour = "{item.colour}"', f"pan_deg = {item.pan_deg!r}", f"tilt_deg = {item.tilt_deg!r}"]
+        lines += ["[[object]]", f'shape = "{item.shape}"', f'colour = "{item.colour}"']
+        lines += [f"pan_deg = {item.pan_deg!r}", f"tilt_deg = {item.tilt_deg!r}"]
         lines += [f"distance_m = {item.distance_m!r}", f"pan_rate_deg_s = {item.pan_rate_deg_s!r}"]
     for k, given in enumerate(scenario.inputs):
         lines += ["[[input]]", f"t_s = {given.t_s!r}"]

@@ -180,7 +180,7 @@ def as_json(outcomes: Sequence[Outcome], head: Mapping[str, Any]) -> dict[str, A
     for (variant, group, row), tally in tallies(outcomes).items():
         low, high = tally.interval
         failures = {o.number: list(o.reasons) for o in tally.outcomes if o.reasons}
-        entry = {"variant": variant, "voices": group, "row": row, "passed": tally.passed, "total": tally.total}
-        rows.append({**entry, "figure": round(tally.figure, 2), "interval": [round(low, 2), round(high, 2)], "goal": ROWS[row].goal, "met": tally.met})
-        rows[-1]["failures"] = failures
+        entry: dict[str, Any] = {"variant": variant, "voices": group, "row": row, "passed": tally.passed, "total": tally.total}
+        entry |= {"figure": round(tally.figure, 2), "interval": [round(low, 2), round(high, 2)]}
+        rows.append({**entry, "goal": ROWS[row].goal, "met": tally.met, "failures": failures})
     return {**head, "rows": rows}
