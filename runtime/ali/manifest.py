@@ -112,7 +112,7 @@ def load_manifest(path: Path) -> Manifest:
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise ManifestError(str(path), str(error), "the fields of docs/plugins.md", "add or correct that field") from error
+        raise ManifestError(str(path), str(error), "the fields of docs/plugin_guide.md", "add or correct that field") from error
     _check(path, manifest)
     return manifest
 
