@@ -26,8 +26,8 @@ static bool discard(struct line *line)
     uint8_t scrap[32];
     bool any = false;
     for (unsigned i = 0; i < LINE_READS_MAX; i++) {
-        const int count = hal_uart_read(line->port, scrap, sizeof scrap);
-        if (count <= 0) {
+        const size_t count = hal_uart_read(line->port, scrap, sizeof scrap);
+        if (count == 0u) {
             break;
         }
         line->stray += (uint32_t)count;
@@ -61,14 +61,14 @@ static bool collect(struct line *line, uint32_t now)
 {
     bool any = false;
     for (unsigned i = 0; i < LINE_READS_MAX && line->rx_len < LINE_RX_MAX; i++) {
-        const int count = hal_uart_read(line->port, line->rx + line->rx_len, LINE_RX_MAX - line->rx_len);
-        if (count <= 0) {
+        const size_t count = hal_uart_read(line->port, line->rx + line->rx_len, LINE_RX_MAX - line->rx_len);
+        if (count == 0u) {
             break;
         }
         if (line->rx_len == 0u) {
             line->first = now;
         }
-        line->rx_len += (size_t)count;
+        line->rx_len += count;
         line->heard = now;
         any = true;
     }

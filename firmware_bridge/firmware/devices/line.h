@@ -32,7 +32,7 @@ struct line {
     uint32_t timeout, quiet, chatter;    /* ticks */
     uint32_t since;                      /* when this state began */
     uint32_t heard;                      /* when the last byte came */
-    uint32_t first;                      /* when the oldest byte in rx was taken */
+    uint32_t first;                      /* when the bytes in rx began to come */
     size_t tx_len, rx_len;
     uint32_t stray;                      /* bytes thrown away outside an answer; counts up, wraps */
     uint8_t tx[LINE_TX_MAX], rx[LINE_RX_MAX];
@@ -50,7 +50,7 @@ bool line_ask(struct line *line, const uint8_t *question, size_t len);
 /* Move on by what has happened. Bounded work, never waits. */
 enum line_event line_poll(struct line *line);
 
-/* Drop the oldest `count` bytes of rx; those kept count as taken now, unless the caller read `first` before. */
+/* Drop the oldest `count` bytes of rx. `first` stays while bytes are kept: it is never later than the truth. */
 void line_drop(struct line *line, size_t count);
 
 /* The answer is in: settle, then be idle. */

@@ -14,7 +14,8 @@
  *  - an answer that comes after its time-out is not taken for the next one: the length asked for changes after each time-out.
  *  - a servo that was silent, or whose torque went off by itself, keeps no old goal: it is caught where it stands, and only a goal given
  *    afterwards moves it. After a missed answer the driver reads before it writes, so that it notices.
- *  - a servo that is not in position mode is never written to: there a goal would be a speed.
+ *  - letting go is written even to a servo that does not answer: it may hear us all the same.
+ *  - a servo that is not in position mode gets no goal: there a goal would be a speed. It reports MOTOR_SENSOR and no sample.
  *
  * Known weakness: an 8-bit checksum lets 1 in 256 garbled answers through. A position outside the range is refused; one inside it lives
  * for 10 ms.
@@ -36,6 +37,7 @@
 #define STS_STEPS 4096                /* per turn */
 #define STS_SPEED_STEPS_S 1707u       /* 150 deg/s: the servo's own limit, under the core's */
 #define STS_ACCELERATION 170u         /* x 100 steps/s2: 1494 deg/s2 */
+#define STS_OFF_RANGE_MAX 3u          /* one such angle is a garbled answer, three in a row a broken sensor */
 #define STS_HOT_C 70u                 /* the servo's factory limit; at 80 it is damaged */
 
 enum sts_identity { STS_UNKNOWN = 0, STS_FIT = 1, STS_WRONG_MODE = 2 };
