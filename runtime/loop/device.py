@@ -103,9 +103,10 @@ class Device:
             self._turn_until(until_ns)
             cause = self._stop_cause or cause
         except BaseException as error:
-            cause = cause_of(error) if isinstance(error, Exception) else type(error).__name__
-            source = error.who if isinstance(error, InnervateError) else "loop"
-            self._log.emit(Fault(seconds(self._clock.now_ns()), source, cause))
+            cause = cause_of(error)
+            if isinstance(error, Exception):  # and not a signal that insists
+                source = error.who if isinstance(error, InnervateError) else "loop"
+                self._log.emit(Fault(seconds(self._clock.now_ns()), source, cause))
             raise
         finally:
             self._end(cause)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from innervate.runtime.ali.component import Encoder, Sample, Sensor
-from innervate.runtime.ali.errors import DeviceError
+from innervate.runtime.ali.errors import DeviceError, InnervateError
 from innervate.runtime.ali.latents import Border, Latents
 from innervate.runtime.loop.events import Fault, Log, seconds
 
@@ -252,6 +252,8 @@ class Upstream:
         self.restarts.failed(now_ns, cause_of(error))
 
 
-def cause_of(error: Exception) -> str:
+def cause_of(error: BaseException) -> str:
     """Return what an event says of an error: our messages are whole, foreign ones need their type."""
-    return str(error) if hasattr(error, "next_step") else f"{type(error).__name__}: {error}"
+    if isinstance(error, InnervateError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
