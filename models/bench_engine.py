@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import sys
 import tempfile
@@ -160,7 +161,7 @@ def compare(bundle: Bundle, variant: str, context: int, folder: Path, repeats: i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 0 when the engine's step is no slower on average, 1 when it is, 2 for a bad bundle."""
+    """Print the table; 0 when the engine's step is no slower on average, 1 when it is, 2 for a bad bundle or no rival."""
     parser = argparse.ArgumentParser(prog="bench_engine", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundle", type=Path, help="bundle folder, e.g. models/nano")
     parser.add_argument("--repeats", type=int, default=1000, help="timed passes each (default 1000)")
@@ -169,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundle = Bundle.open(chosen.bundle)
     except BundleError as error:
         print(error, file=sys.stderr)
+        return 2
+    if importlib.util.find_spec("onnxruntime_genai") is None:
+        print("bench_engine: onnxruntime-genai is not installed; expected the rival; pip install 'onnxruntime-genai==0.18.*'", file=sys.stderr)
         return 2
     print("medians in us, 1 thread; step: 1 latent, tick: 10 latents, token: step + classifier + argmax")
     print(f"{'variant':8} {'context':>7} {'step':>8} {'tick':>8} {'token':>8} {'genai':>8} {'step/genai':>11} {'token/genai':>12}")
