@@ -73,11 +73,14 @@ def component_graph(bundle: Bundle, entry: ComponentEntry) -> Graph:
 class _Builder:
     """Builds the parts of one device; what they share is in its fields."""
 
-    def __init__(self, board: Board, bundle: Bundle, registry: Registry, clock: Clock, world: World | None, log: Log, engine: Engine) -> None:
+    def __init__(
+        self, board: Board, bundle: Bundle, registry: Registry, clock: Clock, twin_clock: Clock, world: World | None, log: Log, engine: Engine
+    ) -> None:
         self.board = board
         self.bundle = bundle
         self.registry = registry
         self.clock = clock
+        self.twin_clock = twin_clock
         self.world = world
         self.log = log
         self.engine = engine
@@ -158,9 +161,10 @@ class _Builder:
         return load_class(reference, kind, f"plugin {wiring.plugin}")
 
     def context(self, wiring: Wiring, entry: ComponentEntry) -> Context:
-        """Return the component's context; only twins see the world."""
-        world = self.world if wiring.use == "virtual" else None
-        return Context(wiring.name, self.clock, self.board.options(wiring, entry), world)
+        """Return the component's context; only twins see the world, whose time is theirs."""
+        twin = wiring.use == "virtual"
+        clock, world = (self.twin_clock, self.world) if twin else (self.clock, None)
+        return Context(wiring.name, clock, self.board.options(wiring, entry), world)
 
     def agreed_space(self, wiring: Wiring, entry: ComponentEntry) -> Space:
         """Return the space of the component after negotiation; graphs of the bundle are in the bundle's."""
@@ -195,10 +199,11 @@ def assemble(
 
     latency = LatencyMeter(None if isinstance(clock, VirtualClock) else since_capture_ns)
     fan = Fan([log, latency])
-    builder = _Builder(board, bundle, registry, clock, world, fan, engine)
+    twin_clock = clock if isinstance(clock, VirtualClock) else VirtualClock()
+    builder = _Builder(board, bundle, registry, clock, twin_clock, world, fan, engine)
     senses.extend(builder.senses())
     limbs, voice = builder.limbs(senses), builder.voice()
     router = Router(backbone, builder.vocabulary, limbs, voice, fan)
     idle = builder.vocabulary.row(builder.vocabulary.id("<idle>"))
     tick = Tick(senses, backbone, idle, router, limbs, voice)
-    return Device(tick, clock, world, fan, backbone, latency, (engine.space, engine.variant), watchers or [])
+    return Device(tick, clock, twin_clock, world, fan, backbone, latency, (engine.space, engine.variant), watchers or [])

@@ -27,13 +27,17 @@ class VirtualClock:
 
 
 class RealClock:
-    """The machine's monotonic clock, counted from the clock's making."""
+    """The machine's monotonic clock, counted from the clock's making or its last `restart`."""
 
     def __init__(self) -> None:
         self._origin_ns = time.monotonic_ns()
 
+    def restart(self) -> None:
+        """Count from now on: the run begins. Only before anything has been stamped."""
+        self._origin_ns = time.monotonic_ns()
+
     def now_ns(self) -> int:
-        """Return nanoseconds since this clock was made."""
+        """Return nanoseconds since the clock began."""
         return time.monotonic_ns() - self._origin_ns
 
     def sleep_until_ns(self, t_ns: int) -> None:

@@ -3,7 +3,8 @@
 Rules:
 - On every way out of `run` (the end, `stop`, an exception, a signal turned into either) each actuator goes to its safe value
   first, then everything is closed, then the summary is written.
-- Late ticks are counted and never stack up: when a turn overruns its period, the missed ones are left out.
+- Twins live at the time of the turn: while it runs, their clock and their world stand still, in real time too.
+- Late ticks are counted and never stack up: when one begins a period or more late, those it missed are left out.
 - Memory is constant: nothing is kept for each tick.
 
 Known weakness: a turn that hangs inside an encoder, a decoder or `_apply` holds the loop, and with it `expire`. The
@@ -19,6 +20,7 @@ from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.component import Bench, Sample
 from innervate.runtime.ali.errors import InnervateError
 from innervate.runtime.ali.space import Space
+from innervate.runtime.loop.clock import RealClock
 from innervate.runtime.loop.events import Fault, Force, Log, Pose, Summary, seconds
 from innervate.runtime.loop.events import Tick as TickEvent
 from innervate.runtime.loop.meter import LatencyMeter, MeteredBackbone, rss_mb_peak
@@ -67,6 +69,7 @@ class Device:
         self,
         tick: Tick,
         clock: Clock,
+        twin_clock: Clock,
         world: World | None,
         log: Log,
         backbone: MeteredBackbone,
@@ -78,6 +81,7 @@ class Device:
         self.late = 0
         self._tick = tick
         self._clock = clock
+        self._twin_clock = twin_clock
         self._world = world
         self._log = log
         self._backbone = backbone
@@ -112,6 +116,8 @@ class Device:
             self._end(cause)
 
     def _start(self) -> None:
+        if isinstance(self._clock, RealClock):
+            self._clock.restart()  # loading a model is no part of the device's time
         # Limbs first: they stand at their safe values before anything else is opened.
         now_ns = self._clock.now_ns()
         for limb in self._tick.limbs.values():
@@ -133,13 +139,13 @@ class Device:
                 return
             late_ns = self._clock.now_ns() - due_ns
             self._turn(due_ns + late_ns, late_ns)
-            missed = max(0, self._clock.now_ns() - due_ns) // TICK_NS
-            due_ns += missed * TICK_NS
+            due_ns += late_ns // TICK_NS * TICK_NS  # the turns that were missed are left out
 
     def _asked_to_stop(self) -> bool:
         return self._stop_cause is not None
 
     def _turn(self, now_ns: int, late_ns: int) -> None:
+        self._twin_clock.sleep_until_ns(now_ns)
         if self._world is not None:
             self._world.advance_to(now_ns)
         self._latency.begin()

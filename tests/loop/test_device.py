@@ -289,6 +289,35 @@ def test_the_order_of_latents_is_that_of_the_bundle_whatever_the_board_says(tmp_
     assert [sense.name for sense in device._tick.senses] == ["mic", "camera", "force", "pose", "text_in"]
 
 
+def test_in_real_time_twins_live_at_the_time_of_the_turn(rig: Rig) -> None:
+    rig.clock = RealClock()  # type: ignore[assignment]
+    device = rig.device()
+    device.run(S)
+    assert rig.log.of(Fault) == []
+    for turn in rig.turns:
+        assert all(sample.t_ns <= turn.t_ns for sample in turn.samples.values())
+        assert turn.samples["pose"].t_ns == turn.t_ns
+
+
+class Slow(VirtualClock):
+    """Virtual time in which the turn at one second takes 110 ms."""
+
+    def now_ns(self) -> int:
+        now_ns = super().now_ns()
+        if now_ns == 960_000_000:
+            self.advance_s(0.110)
+        return now_ns
+
+
+def test_a_turn_that_overruns_makes_the_next_one_late(rig: Rig) -> None:
+    rig.clock = Slow()
+    device = rig.device()
+    device.run(2 * S)
+    ticks = [(event.t_s, event.late_ms) for event in rig.log.of(Tick) if isinstance(event, Tick)]
+    assert ticks[11:14] == [(0.96, 0.0), (1.07, 30.0), (1.12, 0.0)]
+    assert device.late == 1
+
+
 def test_a_driver_on_its_own_thread_feeds_a_running_device(rig: Rig) -> None:
     fifo = rig.folder / "keys"
     os.mkfifo(fifo)
