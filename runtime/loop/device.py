@@ -131,7 +131,7 @@ class Device:
             sense.settle(max(0.0, waiting_until - time.monotonic()))
 
     def _turn_until(self, until_ns: int | None) -> None:
-        due_ns = self._clock.now_ns()
+        due_ns = self._clock.now_ns() // TICK_NS * TICK_NS  # on the grid: twins finish their blocks there
         while not self._asked_to_stop() and (until_ns is None or due_ns + TICK_NS <= until_ns):
             due_ns += TICK_NS
             self._clock.sleep_until_ns(due_ns)
