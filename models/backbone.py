@@ -21,9 +21,9 @@ class BackboneConfig:
     """Shape of a backbone; the defaults are ``nano``."""
 
     width: int = 384
-    layers: int = 3
+    layers: int = 4
     heads: int = 6
-    ffn: int = 512
+    ffn: int = 320
     context: int = 512
     rope_base: float = 10000.0
     norm_eps: float = 1e-6

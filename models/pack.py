@@ -8,7 +8,6 @@ convolutions, which cost the most, run in int8: static quantisation, calibrated 
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,17 +17,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from innervate.runtime.backbone.engine import load_onnxruntime
-
 from .checkpoint import load_checkpoint
 from .export import write_bundle
-from .hearing import TICK_SAMPLES, EarStep
+from .export_component import export_component
+from .hearing import TICK_SAMPLES, Ear, EarStep
 from .policy import Policy
-from .seeing import SIZE, Eye
+from .seeing import Eye
 from .train_hearing import load_ear
 from .train_seeing import load_eye
 
-OPSET = 18
 SMALL = 2048  # tensors with fewer numbers stay float32
 CALIBRATION_FRAMES = 256
 
@@ -43,22 +40,6 @@ class OneEye(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The six glimpses."""
         return self.eye(x)[0]
-
-
-def export_graph(module: nn.Module, path: Path, x: Tensor, states: Mapping[str, tuple[int, ...]] | None = None) -> None:
-    """Export `module(x, *states) -> (y, *next states)` with the names that the runtime's Graph expects."""
-    states = states or {}
-    inputs = (x, *(torch.zeros(shape) for shape in states.values()))
-    names = ["x", *(f"state_{n}" for n in states)], ["y", *(f"next_{n}" for n in states)]
-    with warnings.catch_warnings():  # the exporter that this deprecation recommends makes four times the nodes of a small graph
-        warnings.simplefilter("ignore", DeprecationWarning)
-        _export(module, path, inputs, names)
-
-
-def _export(module: nn.Module, path: Path, inputs: tuple[Tensor, ...], names: tuple[list[str], list[str]]) -> None:
-    torch.onnx.export(
-        module.eval(), inputs, str(path), input_names=names[0], output_names=names[1], opset_version=OPSET, dynamo=False, do_constant_folding=True
-    )
 
 
 def shrink(path: Path) -> None:
@@ -95,28 +76,17 @@ def _channel_axis(graph: onnx.GraphProto, name: str) -> int:
     return 0
 
 
-def quantise_eye(source: Path, target: Path, frames: np.ndarray) -> None:
-    """Static int8 of the trunk's convolutions (all but the first, whose input is the picture itself), calibrated on frames [N, 96, 96, 3]."""
-    load_onnxruntime()  # telemetry off before the tools load the library
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def export_eye(eye: Eye, path: Path, frames: np.ndarray) -> float:
+    """Write the eye with its trunk in int8, calibrated on frames [N, 96, 96, 3] uint8; returns the relative error of its latents."""
+    inputs = [torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255.0 for frame in frames]
+    # what ranks the cells and what writes the latents stay exact: the one decides, the other is small
+    return export_component(OneEye(eye), path, inputs[0], calibration=inputs, keep_float=("/eye/saliency/Conv", "/eye/out/MatMul"))
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._rest = iter(frames)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            frame = next(self._rest, None)
-            return None if frame is None else {"x": frame.transpose(2, 0, 1)[None].astype(np.float32) / 255.0}
-
-    convs = [n.name for n in onnx.load(source).graph.node if n.op_type == "Conv" and "trunk" in n.name]
-    ready = source.with_suffix(".ready.onnx")
-    quant_pre_process(source, ready, skip_symbolic_shape=True)
-    names = [n.name for n in onnx.load(ready).graph.node if n.op_type == "Conv"][: len(convs)]
-    quantize_static(
-        ready, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        nodes_to_quantize=names, calibrate_method=CalibrationMethod.MinMax, extra_options={"ActivationSymmetric": False},
-    )
+def export_ear(ear: Ear, path: Path) -> float:
+    """Write one tick of the ear; returns the relative error of its latents."""
+    noise = torch.randn(1, TICK_SAMPLES, generator=torch.Generator().manual_seed(0)) * 0.1
+    return export_component(EarStep(ear), path, noise, {name: torch.zeros(shape) for name, shape in EarStep.STATES.items()})
 
 
 def pack(folder: Path, target: Path, figures: Mapping[str, float], *, version: str = "0.1.0", policy_file: str = "policy.pt") -> Path:
@@ -132,12 +102,11 @@ def pack(folder: Path, target: Path, figures: Mapping[str, float], *, version: s
     frames = np.load(sorted(folder.glob("scenes_*_frames.npy"))[0], mmap_mode="r")[:CALIBRATION_FRAMES]
     with tempfile.TemporaryDirectory() as name, torch.no_grad():
         work = Path(name)
-        export_graph(EarStep(ear), work / "mic.onnx", torch.zeros(1, TICK_SAMPLES), EarStep.STATES)
-        export_graph(OneEye(eye), work / "camera32.onnx", torch.zeros(1, 3, SIZE, SIZE))
-        quantise_eye(work / "camera32.onnx", work / "camera.onnx", np.array(frames))
-        export_graph(policy.force, work / "force.onnx", torch.zeros(1, 104))
-        export_graph(policy.pose, work / "pose.onnx", torch.zeros(1, 4))
-        export_graph(policy.motor, work / "motor.onnx", torch.zeros(1, 384))
+        export_ear(ear, work / "mic.onnx")
+        export_eye(eye, work / "camera.onnx", np.array(frames))
+        export_component(policy.force, work / "force.onnx", torch.linspace(0, 30, 104)[None])
+        export_component(policy.pose, work / "pose.onnx", torch.tensor([[10.0, -5.0, 30.0, 2.0]]))
+        export_component(policy.motor, work / "motor.onnx", torch.linspace(-1, 1, 384)[None])
         for small in ("mic", "camera", "force", "pose", "motor"):
             shrink(work / f"{small}.onnx")
         parts = {

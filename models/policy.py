@@ -30,6 +30,7 @@ class Policy(nn.Module):
         # read-outs that only help training
         self.goal = nn.ModuleList(nn.Linear(WIDTH, n) for n in (len(VERBS), 1 + len(COLOURS), 1 + len(SHAPES)))
         self.visible = nn.Linear(WIDTH, 1)
+        self.match = nn.Linear(WIDTH, 1)
         self.newtons = nn.Linear(WIDTH, NEWTON_CLASSES)
         self.doubled = nn.Linear(WIDTH, 1)
 
@@ -66,6 +67,10 @@ class Policy(nn.Module):
             parts[f"goal{column}"] = 0.3 * F.cross_entropy(head(h[opened]).float(), batch["goal"][opened][:, column])
         told = batch["visible"] != IGNORE
         parts["visible"] = 0.5 * F.binary_cross_entropy_with_logits(self.visible(h[told]).squeeze(-1).float(), batch["visible"][told].float())
+        shown = batch["match"] != IGNORE
+        parts["match"] = F.binary_cross_entropy_with_logits(
+            self.match(h[shown]).squeeze(-1).float(), batch["match"][shown].float(), pos_weight=torch.tensor(4.0, device=h.device)
+        )
         near = batch["newtons"].round().clamp(0, NEWTON_CLASSES - 1).long().flatten()
         parts["newtons"] = 0.2 * F.cross_entropy(self.newtons(force).flatten(0, 1).float(), near)
         sure = batch["double"] != IGNORE

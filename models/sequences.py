@@ -26,8 +26,8 @@ from innervate.boards.emulator.scene import SceneObject
 from .expert import Action, act, in_view
 from .feeling import FORCE_HZ, FORCE_WINDOW
 from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe
-from .scenes import bearing
-from .seeing import GLIMPSES
+from .scenes import bearing, pixel
+from .seeing import CELL, GLIMPSES, GRID
 from .speech import TICKS
 
 IDLE, SO_MOTOR, EO_MOTOR = 256, 257, 258
@@ -104,6 +104,7 @@ class Sequence:
     delta: list[tuple[float, float]] = field(default_factory=list)  # degrees due from the motor decoder, NaN where none
     goal: list[tuple[int, int, int]] = field(default_factory=list)  # intent at a <so_motor>, verb 0 elsewhere
     visible: list[int] = field(default_factory=list)  # 1, 0, IGNORE
+    match: list[int] = field(default_factory=list)  # of a glimpse: is this what is looked for? 1, 0, IGNORE
     force: list[list[float]] = field(default_factory=list)
     newtons: list[float] = field(default_factory=list)
     double: list[int] = field(default_factory=list)
@@ -121,6 +122,7 @@ class Sequence:
         self.delta.append((math.nan, math.nan))
         self.goal.append((0, 0, 0))
         self.visible.append(IGNORE)
+        self.match.append(IGNORE)
         return len(self.kind) - 1
 
 
@@ -240,9 +242,12 @@ class Builder:
             blocks.insert(1, [(FRAME, frame * GLIMPSES + g) for g in range(GLIMPSES)])
         if rng.random() < 0.5:
             rng.shuffle(blocks)
+        matches = self._matches(frame, state.goal) if frame is not None else []
         for block in blocks:
             for kind, source in block:
-                s.add(kind, source, state.pin)
+                at = s.add(kind, source, state.pin)
+                if kind == FRAME and matches:
+                    s.match[at] = matches[source % GLIMPSES]
         for byte in typed or b"":
             s.add(TOKEN, byte, state.pin)
         at = s.add(TOKEN, IDLE, state.pin)
@@ -301,6 +306,23 @@ class Builder:
         s.closed[at] = False
         if state.goal is not None and state.goal.colour is not None:
             s.visible[at] = int(action.visible)
+
+    def _matches(self, frame: int, goal: Intent | None) -> list[int]:
+        """Per glimpse whether it shows what `goal` names; held-out pairs are left out, so that nothing learns to avoid them."""
+        if goal is None or goal.colour is None:
+            return []
+        head = (float(self.frames.heads[frame, 0]), float(self.frames.heads[frame, 1]))
+        out = [0] * GLIMPSES
+        for item in self.frames.objects[frame]:
+            column, row = pixel(*bearing(item.pan_deg, item.tilt_deg, *head))
+            wanted = (item.colour, item.shape) == (goal.colour, goal.shape)
+            for k, cell in enumerate(self.frames.cells[frame]):
+                apart = max(abs(column - (int(cell) % GRID + 0.5) * CELL), abs(row - (int(cell) // GRID + 0.5) * CELL))
+                if apart < 0.6 * CELL and wanted:
+                    out[k] = 1
+                elif apart < 1.6 * CELL and out[k] == 0 and (wanted or (item.colour, item.shape) in HELD_OUT):
+                    out[k] = IGNORE
+        return out
 
     def _choose_frame(self, rng: np.random.Generator, state: _State, intent: Intent | None) -> int | None:
         goal = intent if intent is not None and intent.colour is not None else state.goal
@@ -373,6 +395,7 @@ def collate(items: list[Sequence], rng: np.random.Generator) -> dict[str, torch.
         "kind": padded("kind", -1, np.int64), "source": padded("source", 0, np.int64), "pin": padded("pin", -1, np.int64),
         "emit": padded("emit", IGNORE, np.int64), "weight": padded("weight", 0, np.float32), "closed": padded("closed", True, bool),
         "delta": padded("delta", math.nan, np.float32), "goal": padded("goal", 0, np.int64), "visible": padded("visible", IGNORE, np.int64),
+        "match": padded("match", IGNORE, np.int64),
     }
     for name, dtype in (("force", np.float32), ("newtons", np.float32), ("double", np.int64), ("pose", np.float32)):
         batch[name] = torch.from_numpy(np.asarray([getattr(s, name) for s in items], dtype))

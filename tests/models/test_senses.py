@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from innervate.models.export_component import export_component
 from innervate.models.feeling import ForceEncoder, MotorDecoder, PoseEncoder
-from innervate.models.hearing import BANDS, TICK_SAMPLES, Ear, EarStep, mel_power
-from innervate.models.pack import OneEye, export_graph, quantise_eye, shrink
+from innervate.models.hearing import BANDS, TICK_SAMPLES, Ear, mel_power
+from innervate.models.pack import OneEye, export_ear, export_eye, shrink
 from innervate.models.seeing import GLIMPSES, GRID, Eye
 from innervate.runtime.backbone.graph import Graph
 
@@ -32,7 +33,7 @@ def test_white_noise_has_its_variance_in_every_band() -> None:
 def test_the_exported_ear_follows_the_trained_one_tick_by_tick(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ear, pcm = Ear().eval(), samples(12)
-    export_graph(EarStep(ear), tmp_path / "ear.onnx", torch.zeros(1, TICK_SAMPLES), EarStep.STATES)
+    export_ear(ear, tmp_path / "ear.onnx")
     graph = Graph(tmp_path / "ear.onnx")
     got = np.concatenate([graph.run(pcm[:, i * TICK_SAMPLES : (i + 1) * TICK_SAMPLES].numpy()).copy() for i in range(12)])
     assert np.abs(got - whole_track(ear, pcm).numpy()).max() < 2e-5
@@ -42,7 +43,7 @@ def test_shrunk_weights_stay_within_half_a_percent(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ear, pcm = Ear().eval(), samples(8)
     path = tmp_path / "ear.onnx"
-    export_graph(EarStep(ear), path, torch.zeros(1, TICK_SAMPLES), EarStep.STATES)
+    export_ear(ear, path)
     before = path.stat().st_size
     shrink(path)
     graph = Graph(path)
@@ -56,8 +57,8 @@ def test_the_eye_in_int8_sees_what_it_saw_in_float(tmp_path: Path) -> None:
     torch.manual_seed(0)
     eye = Eye().eval()
     frames = np.random.default_rng(0).integers(0, 256, (24, 96, 96, 3), dtype=np.uint8)
-    export_graph(OneEye(eye), tmp_path / "eye.onnx", torch.zeros(1, 3, 96, 96))
-    quantise_eye(tmp_path / "eye.onnx", tmp_path / "eye8.onnx", frames)
+    export_component(OneEye(eye), tmp_path / "eye.onnx", torch.rand(1, 3, 96, 96))
+    export_eye(eye, tmp_path / "eye8.onnx", frames)
     graph, small = Graph(tmp_path / "eye.onnx"), Graph(tmp_path / "eye8.onnx")
     x = frames[0].transpose(2, 0, 1)[None].astype(np.float32) / 255.0
     with torch.no_grad():
@@ -83,8 +84,8 @@ def test_glimpses_are_local_maxima_from_left_to_right() -> None:
 def test_small_parts_export_exactly(module: type[torch.nn.Module], shape: tuple[int, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
     part = module().eval()
-    export_graph(part, tmp_path / "part.onnx", torch.zeros(shape))
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    export_component(part, tmp_path / "part.onnx", x)
     with torch.no_grad():
         want = part(x).numpy()
     assert np.abs(Graph(tmp_path / "part.onnx").run(x.numpy()) - want).max() < 1e-4
