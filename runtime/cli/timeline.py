@@ -78,7 +78,7 @@ class Timeline:
         self._grip_n = 0.0
         self._in_view = ""
         self._moving_since: float | None = None
-        self._held: list[str] = []  # lines of the running turn: they wait for its latency
+        self._held: list[tuple[float, str]] = []  # lines of the running turn: they wait for its latency
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -171,12 +171,13 @@ class Timeline:
     # -- printing -----------------------------------------------------------------------------------------------------
 
     def _line(self, t_s: float, what: str, text: str) -> None:
-        self._held.append(f"{t_s:6.2f}  {what:<6} {text}")
+        self._held.append((t_s, f"{t_s:6.2f}  {what:<6} {text}"))
 
     def _release(self, latency: str) -> None:
         if self._held:
             start = "\r\x1b[K" if self._live else ""
-            self._write(start + "".join(f"{line}{latency}\n" for line in self._held))
+            self._held.sort(key=lambda held: held[0])  # what a scenario said came before what it led to
+            self._write(start + "".join(f"{line}{latency}\n" for _, line in self._held))
             self._held.clear()
 
     def _summary(self, event: Summary) -> None:
