@@ -109,15 +109,16 @@ class Picture:
 
         end_s = max([0.08, *self._pose.t_s[-1:], *self._sound.t_s[-1:]])
         figure = plt.figure(figsize=(14, 9), layout="constrained")
-        grid = figure.add_gridspec(5, 1, height_ratios=[1.3, 0.7, 2.2, 1.0, 1.0])
+        grid = figure.add_gridspec(5, 1, height_ratios=[1.3, 0.9, 2.2, 1.0, 1.0])
         self._draw_film(figure, grid[0])
         sound, pose, force, doing = (figure.add_subplot(grid[i]) for i in range(1, 5))
         sound.fill_between(self._sound.t_s, self._sound.values, color="tab:gray", linewidth=0)
-        for t_s, what, text in self._captions:
+        for index, (t_s, what, text) in enumerate(self._captions):
             if t_s < end_s:
+                side = "right" if t_s > 0.8 * end_s else "left"
                 sound.axvline(t_s, color="black", linewidth=0.8, alpha=0.6)
-                sound.text(t_s, 1.08, f" {what}: {text} ", fontsize=8, ha="right" if t_s > 0.8 * end_s else "left", parse_math=False)
-        sound.set(ylabel="heard\n(peak)", ylim=(0, 1.4))
+                sound.text(t_s, 1.08 + 0.35 * (index % 2), f" {what}: {text} ", fontsize=8, ha=side, parse_math=False)
+        sound.set(ylabel="heard\n(peak)", ylim=(0, 1.8), yticks=(0.0, 1.0))
         self._draw_pose(pose)
         force.plot(self._force.t_s, self._force.values, color="tab:green")
         force.set(ylabel="felt (N)")
@@ -152,7 +153,7 @@ class Picture:
             target = self._targets[axis]
             axes.plot(target.t_s, target.values, ".", color=colour, markersize=3, alpha=0.5, label=f"{axis}, setpoint")
         axes.set(ylabel="moved (degrees)")
-        axes.legend(loc="upper right", fontsize=8, ncols=2)
+        axes.legend(loc="best", fontsize=8, ncols=2)
 
     def _draw_doing(self, axes: "Axes", end_s: float) -> None:
         names = sorted({name for name, _, _ in self._spans}) or ["motor"]

@@ -176,7 +176,7 @@ def _captions(world: "World | None") -> list[tuple[float, str, str]]:
         if text is not None:
             captions.append((float(one.t_s), "voice" if hasattr(one, "voice") else "typed", f'"{text}"'))
         elif wav is not None:
-            captions.append((float(one.t_s), "voice", f'"{Path(wav).stem.replace("_", " ")}" (its file name)'))
+            captions.append((float(one.t_s), "plays", Path(wav).name))
     return captions
 
 
