@@ -97,10 +97,10 @@ def header(schema: Schema) -> str:
     body = ",\n".join(f"    MSG_{m.name.upper()} = 0x{m.id:02x}" for m in schema.messages)
     lines += ["enum msg_id {", body, "};", "enum msg_class { CLASS_COMMAND, CLASS_STREAM, CLASS_URGENT };", ""]
     lines += ["struct msg_info { uint8_t id; uint8_t payload; uint8_t delivery; uint8_t crc_bytes; uint32_t seed; };"]
-    lines.append("static const struct msg_info MSG_INFO[] = {")
+    lines += ["#ifdef MSG_WITH_TABLE /* wire.c alone */", "static const struct msg_info MSG_INFO[] = {"]
     for m in schema.messages:
         lines.append(f"    {{ 0x{m.id:02x}, {m.payload}, CLASS_{m.delivery.upper()}, {m.crc // 8}, 0x{m.seed:08x}u }}, /* {m.name} */")
-    lines += ["};", f"#define MSG_COUNT {len(schema.messages)}u", "", C_HELPERS]
+    lines += ["};", "#endif", f"#define MSG_COUNT {len(schema.messages)}u", "", C_HELPERS]
     for m in schema.messages:
         lines += _c_message(m)
     lines += ["#endif", ""]

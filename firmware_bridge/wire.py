@@ -49,16 +49,20 @@ def cobs_encode(data: bytes) -> bytes:
     """Return `data` without zeros, one byte longer for each 254 begun (S. Cheshire, M. Baker, 1999); no delimiter."""
     out = bytearray()
     block = bytearray()
+    full = False  # the last block was a full one: nothing is left to write unless more bytes follow
     for byte in data:
+        full = False
         if byte:
             block.append(byte)
             if len(block) < 254:
                 continue
             out += b"\xff" + block
+            full = True
         else:
             out += bytes((len(block) + 1,)) + block
         block.clear()
-    out += bytes((len(block) + 1,)) + block
+    if not full:
+        out += bytes((len(block) + 1,)) + block
     return bytes(out)
 
 

@@ -9,10 +9,12 @@ enum { QUESTION_LEN = 8, EXCEPTION_LEN = 5, FRAME_EXTRA = 5, VALUE_REGISTERS = 3
 static struct {
     struct force_map map;
     struct line line;
-    uint8_t tag;             /* 0 or 1 more register, changed after each time-out */
+    uint8_t tag;             /* so many more registers are asked for; changes after each time-out */
+    uint8_t missed;          /* questions in a row without an answer, at most 2 */
     bool silent;
     uint32_t last_raw;
-    uint32_t period, since;  /* ticks; since the last question */
+    uint32_t period, retry;  /* ticks */
+    uint32_t since;          /* the last question */
     uint32_t silence, heard; /* the last sample, or boot */
     struct force_sample sample;
     struct force_state state;
@@ -35,11 +37,13 @@ void force_configure(const struct force_map *map)
     const struct force_map kept = *map; /* it may be our own */
     memset(&cell, 0, sizeof cell);
     cell.map = kept;
+    cell.map.spare = kept.spare > FORCE_SPARE_MAX ? FORCE_SPARE_MAX : kept.spare;
     const uint32_t baud = hal_uart_baud(HAL_UART_FORCE);
     uint32_t quiet_us = 38500000u / (baud < 2400u ? 2400u : baud); /* 3.5 characters of 11 bits */
     quiet_us = quiet_us < FORCE_QUIET_MIN_US ? FORCE_QUIET_MIN_US : quiet_us;
     line_init(&cell.line, HAL_UART_FORCE, FORCE_TIMEOUT_US, quiet_us);
     cell.period = line_ticks(FORCE_PERIOD_US);
+    cell.retry = hal_tick_hz() / 1000u * FORCE_RETRY_MS;
     cell.silence = hal_tick_hz() / 1000u * FORCE_SILENT_MS;
     cell.heard = hal_ticks();
     cell.since = cell.heard - cell.period;
@@ -47,13 +51,13 @@ void force_configure(const struct force_map *map)
 
 void force_init(void)
 {
-    static const struct force_map map = {.unit = 1, .function = 4, .first = 0, .format = FORCE_INT32, .spare = true};
+    static const struct force_map map = {.unit = 1, .function = 4, .first = 0, .format = FORCE_INT32, .spare = FORCE_SPARE_MAX};
     force_configure(&map);
 }
 
 static uint8_t registers(void)
 {
-    return (uint8_t)(VALUE_REGISTERS + (cell.map.spare ? cell.tag : 0u));
+    return (uint8_t)(VALUE_REGISTERS + cell.tag);
 }
 
 static void ask(void)
@@ -159,13 +163,15 @@ void force_poll(void)
     const enum line_event event = line_poll(&cell.line);
     if (event != LINE_NOTHING) {
         if (find_answer(event == LINE_LATE)) {
+            cell.missed = 0;
             if (event == LINE_BYTES) {
                 line_answered(&cell.line);
             }
         } else if (event == LINE_LATE) {
             cell.state.timeouts++;
             cell.sample.fault = cell.silent ? FORCE_SILENT : cell.sample.fault;
-            cell.tag ^= 1u;
+            cell.tag = (uint8_t)((cell.tag + 1u) % (1u + cell.map.spare));
+            cell.missed = cell.missed < 2u ? (uint8_t)(cell.missed + 1u) : cell.missed;
         }
     }
     const uint32_t now = hal_ticks();
@@ -175,7 +181,7 @@ void force_poll(void)
         /* a transmitter that answers with exceptions is not silent, and the exception says more */
         cell.sample.fault = cell.sample.fault == FORCE_EXCEPTION ? FORCE_EXCEPTION : FORCE_SILENT;
     }
-    if (cell.line.state == LINE_IDLE && now - cell.since >= cell.period) {
+    if (cell.line.state == LINE_IDLE && now - cell.since >= (cell.missed < 2u ? cell.period : cell.retry)) {
         cell.since = now;
         ask();
     }

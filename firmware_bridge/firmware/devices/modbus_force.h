@@ -4,10 +4,10 @@
  * byte count, registers big endian, CRC; or unit, function + 128, exception code, CRC. Source: "MODBUS over serial line", V1.02, 2.5.1.
  *
  * How the driver uses it:
- *  - asked every 10 ms; between an answer and the next question lie 3.5 characters, at least 1.75 ms (the fixed value above 19200 baud).
+ *  - asked every 10 ms, and every 50 ms after the second question in a row without an answer; between an answer and the next question lie 3.5 characters, at least 1.75 ms (the fixed value above 19200 baud).
  *  - an answer counts when unit, function, length and CRC are right; gaps inside it are not measured, since a port's queue hides them.
- *  - an answer that comes after its time-out is not taken for the next one: the number of registers asked for changes after each time-out,
- *    where the map has a spare register behind the status.
+ *  - an answer that comes after its time-out is not taken for the next one: the number of registers asked for goes round 1 + `spare` values,
+ *    one further after each time-out. With three spare registers an answer would have to be 100 ms late to pass for a new one; with none, 40 ms.
  *  - an echo of the question is skipped: it is eight long, and an answer's third byte is its length.
  *  - a value that never changes, or one out of bounds, is the core's business: the sample carries a number that counts.
  */
@@ -19,6 +19,8 @@
 #define FORCE_PERIOD_US 10000u
 #define FORCE_TIMEOUT_US 20000u
 #define FORCE_QUIET_MIN_US 1750u
+#define FORCE_RETRY_MS 50u
+#define FORCE_SPARE_MAX 3u
 #define FORCE_SILENT_MS 100u
 
 /* Bits of the status register. */
@@ -33,7 +35,7 @@ struct force_map {
     uint8_t function;      /* 3 or 4 */
     uint16_t first;
     enum force_format format;
-    bool spare;            /* one register more may be read behind the status */
+    uint8_t spare;         /* so many registers more, at most 3, may be read behind the status */
 };
 
 /* For diagnosis. Counters count up and wrap. */

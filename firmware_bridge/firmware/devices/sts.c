@@ -9,7 +9,7 @@ enum { INSTRUCTION_READ = 0x02, INSTRUCTION_SYNC_WRITE = 0x83, BROADCAST = 0xFE 
 /* Registers, and the blocks that are read of them. */
 enum { REG_MODEL = 3, REG_MODE = 33, REG_TORQUE = 40, REG_POSITION = 56, REG_VOLTAGE = 62, REG_TEMPERATURE = 63 };
 enum { IDENTITY_LEN = REG_MODE - REG_MODEL + 1, COMMAND_LEN = 8, SHORT_LEN = 11, LONG_LEN = REG_POSITION - REG_TORQUE + SHORT_LEN };
-enum { PACKET_MIN = 6, PACKET_MAX = IDENTITY_LEN + 1 + PACKET_MIN };
+enum { PACKET_MIN = 6, PACKET_MAX = IDENTITY_LEN + (int)STS_TAGS - 1 + PACKET_MIN };
 enum { STATUS_VOLTAGE = 1, STATUS_SENSOR = 2, STATUS_HOT = 4, STATUS_CURRENT = 8, STATUS_OVERLOAD = 32 };
 
 /* What an axis is to do. CATCH becomes GOAL, at the position where the servo is, with the next answer. */
@@ -24,6 +24,7 @@ struct axis {
     bool silent;
     bool reporting;         /* a lost torque, until report_since + STS_REPORT_MS */
     uint8_t off_range;      /* angles in a row that lie outside the range, at most STS_OFF_RANGE_MAX */
+    uint8_t tag;            /* so many more registers are asked for; changes after each time-out */
     uint8_t turn;           /* counts slots, for the long reads */
     uint32_t heard;         /* last valid answer, or boot */
     uint32_t asked;
@@ -37,7 +38,6 @@ static struct {
     struct axis axes[HAL_AXES];
     unsigned now;           /* the axis whose slot it is */
     uint8_t first, len;     /* the block that was asked for */
-    uint8_t tag;            /* 0 or 1 more register, changed after each time-out */
     uint32_t slot, slot_since;
     uint32_t silent, retry, report;
 } bus;
@@ -213,7 +213,7 @@ static void begin(struct axis *axis, uint32_t now)
         bus.first = whole ? REG_TORQUE : REG_POSITION;
         bus.len = whole ? LONG_LEN : SHORT_LEN;
     }
-    bus.len = (uint8_t)(bus.len + bus.tag);
+    bus.len = (uint8_t)(bus.len + axis->tag);
     len += put_read(question + len, id, bus.first, bus.len);
     axis->asked = now;
     (void)line_ask(&bus.line, question, len);
@@ -365,7 +365,7 @@ static void missed(struct axis *axis)
 {
     axis->state.timeouts++;
     axis->suspect = true;
-    bus.tag ^= 1u;
+    axis->tag = (uint8_t)((axis->tag + 1u) % STS_TAGS);
 }
 
 /* Flags that depend on time are set here, every turn, so that no span ever comes near the counter's wrap. */

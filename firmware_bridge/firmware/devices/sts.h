@@ -11,7 +11,8 @@
  *    register alone, since writing a goal switches the torque on in some servos' firmware.
  *  - a change is written in every slot until the servo's own registers, read back every fifth slot, show it. A lost packet costs 10 ms.
  *  - an echo of our own bytes needs no option: a SYNC WRITE carries the broadcast id, and a READ is four long where answers are longer.
- *  - an answer that comes after its time-out is not taken for the next one: the length asked for changes after each time-out.
+ *  - an answer that comes after its time-out is not taken for the next one: the length asked for goes round STS_TAGS values, one further after
+ *    each time-out. An answer would have to be 100 ms late, and by luck of the right length, to pass for a new one.
  *  - a servo that was silent, or whose torque went off by itself, keeps no old goal: it is caught where it stands, and only a goal given
  *    afterwards moves it. After a missed answer the driver reads before it writes, so that it notices.
  *  - letting go is written even to a servo that does not answer: it may hear us all the same.
@@ -37,6 +38,7 @@
 #define STS_STEPS 4096                /* per turn */
 #define STS_SPEED_STEPS_S 1707u       /* 150 deg/s: the servo's own limit, under the core's */
 #define STS_ACCELERATION 170u         /* x 100 steps/s2: 1494 deg/s2 */
+#define STS_TAGS 4u
 #define STS_OFF_RANGE_MAX 3u          /* one such angle is a garbled answer, three in a row a broken sensor */
 #define STS_HOT_C 70u                 /* the servo's factory limit; at 80 it is damaged */
 

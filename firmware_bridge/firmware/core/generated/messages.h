@@ -46,6 +46,7 @@ enum msg_id {
 enum msg_class { CLASS_COMMAND, CLASS_STREAM, CLASS_URGENT };
 
 struct msg_info { uint8_t id; uint8_t payload; uint8_t delivery; uint8_t crc_bytes; uint32_t seed; };
+#ifdef MSG_WITH_TABLE /* wire.c alone */
 static const struct msg_info MSG_INFO[] = {
     { 0x01, 13, CLASS_STREAM, 4, 0xba27966au }, /* hello */
     { 0x02, 4, CLASS_STREAM, 2, 0x0000291du }, /* ping */
@@ -70,6 +71,7 @@ static const struct msg_info MSG_INFO[] = {
     { 0x92, 42, CLASS_STREAM, 2, 0x00007e71u }, /* stats */
     { 0x93, 67, CLASS_STREAM, 4, 0x7548c763u }, /* dictionary_data */
 };
+#endif
 #define MSG_COUNT 22u
 
 static inline void msg_put(uint8_t *at, uint64_t value, unsigned bytes) {
