@@ -7,7 +7,7 @@
  *  - asked every 10 ms, and every 50 ms after the second question in a row without an answer; between an answer and the next question lie 3.5 characters, at least 1.75 ms (the fixed value above 19200 baud).
  *  - an answer counts when unit, function, length and CRC are right; gaps inside it are not measured, since a port's queue hides them.
  *  - an answer that comes after its time-out is not taken for the next one: the number of registers asked for goes round 1 + `spare` values,
- *    one further after each time-out. With three spare registers an answer would have to be 100 ms late to pass for a new one; with none, 40 ms.
+ *    one further after each time-out. With three spare registers an answer would have to be 100 ms late to pass for a new one; with none, any may.
  *  - an echo of the question is skipped: it is eight long, and an answer's third byte is its length.
  *  - a value that never changes, or one out of bounds, is the core's business: the sample carries a number that counts.
  */

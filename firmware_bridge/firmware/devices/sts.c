@@ -56,6 +56,7 @@ void motor_init(void)
     bus.retry = ms_ticks(STS_RETRY_MS);
     bus.report = ms_ticks(STS_REPORT_MS);
     bus.slot_since = hal_ticks() - bus.slot;
+    bus.now = HAL_AXES - 1u; /* so that axis 0 is the first */
     for (unsigned i = 0; i < HAL_AXES; i++) {
         bus.axes[i].heard = hal_ticks();
         bus.axes[i].asked = hal_ticks() - bus.retry;
