@@ -5,7 +5,7 @@ exception code, CRC. Numbers are big endian, the CRC goes low byte first. Source
 serial line", V1.02; check value and example frames are in the tests' vectors.
 
 The map, the same for holding (3) and input registers (4): 0 and 1 force in 0.01 N, int32 or binary32, high word first; 2 status (1 beyond the
-range, 2 broken); 3 a counter of the conversions. The converter runs at 100 Hz of the line's time.
+range, 2 broken); 3 a counter of the conversions; 4 the capacity in newtons; 5 the unit. The converter runs at 100 Hz of the line's time.
 
 What it does not imitate: writing (an exception, as of a device that may only be read), filters, tare, drift. Questions end by their length, not by a
 silence, so it also works over a socket; bytes that are no question are skipped until one begins.
@@ -109,7 +109,7 @@ class LoadCell:
         return self._out.due_ns()
 
     def registers(self, t_ns: int) -> list[int]:
-        """The map as it reads at `t_ns`: four 16-bit registers."""
+        """The map as it reads at `t_ns`: six 16-bit registers."""
         if t_ns // CONVERSION_NS != self._conversion:
             self._conversion = t_ns // CONVERSION_NS
             if not self.faults.stuck:
@@ -121,7 +121,7 @@ class LoadCell:
             value = struct.pack(">f", math.nan if self.faults.broken else self._centinewtons)
         else:
             value = struct.pack(">i", max(-(2**31), min(2**31 - 1, round(self._centinewtons))))
-        return [*struct.unpack(">HH", value), status, self._conversion & 0xFFFF]
+        return [*struct.unpack(">HH", value), status, self._conversion & 0xFFFF, min(round(self.capacity_n), 0xFFFF), self.unit]
 
     def _reply(self, function: int, parameters: bytes, t_ns: int) -> bytes:
         first, count = struct.unpack(">HH", parameters)

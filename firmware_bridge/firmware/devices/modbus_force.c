@@ -146,6 +146,7 @@ static bool find_answer(bool last)
                 } else {
                     take_registers(rx + 3, line->first);
                 }
+                line_drop(line, whole);
                 return true;
             }
             cell.state.bad_crcs++;

@@ -351,6 +351,7 @@ static bool find_answer(struct axis *axis, bool last)
             line_drop(line, 1); /* its FF FF may be the tail of noise: the answer may begin inside it */
         } else if (rx[2] == STS_ID_FIRST + bus.now && whole == (size_t)bus.len + PACKET_MIN) {
             take(axis, rx, line->first);
+            line_drop(line, whole);
             return true;
         } else {
             axis->state.wrong_packets += is_ours(rx) ? 0u : 1u;

@@ -1,0 +1,1 @@
+"""The firmware's devices, compiled for this machine, against their simulators in simulated time."""
