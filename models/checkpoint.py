@@ -32,9 +32,9 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device, wanted: bool = True) -> torch.autocast:
     """bfloat16 where the hardware multiplies it; without AVX-512 BF16 a processor is 30 times slower with it than without."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and (device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()))
 
 
 def schedule(step: int, steps: int, lr: float, warmup: int = 100) -> float:

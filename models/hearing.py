@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoint import autocast
 from .language import COLOURS, SHAPES, VERBS
 
 RATE_HZ = 16000
@@ -77,12 +78,17 @@ class Ear(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """The latents of whole tracks."""
-        x = normalise(mel).transpose(1, 2)  # [B, BANDS+1, 8N]
-        x = F.relu(self.conv1(F.pad(x, (3, 0))))
-        x = F.relu(self.conv2(F.pad(x, (3, 0))))
-        x = F.relu(self.conv3(F.pad(x, (1, 0)))).transpose(1, 2)  # [B, N, 256]
-        h, _ = self.gru(x)
-        return self.out(h)
+        return self.out(self.states(mel))
+
+    def states(self, mel: Tensor) -> Tensor:
+        """What the GRU holds after every tick, [B, N, 320]; only the convolutions gain from bfloat16, and only in training."""
+        with autocast(mel.device, self.training):
+            x = normalise(mel).transpose(1, 2)  # [B, BANDS+1, 8N]
+            x = F.relu(self.conv1(F.pad(x, (3, 0))))
+            x = F.relu(self.conv2(F.pad(x, (3, 0))))
+            x = F.relu(self.conv3(F.pad(x, (1, 0)))).transpose(1, 2)  # [B, N, 256]
+        h: Tensor = self.gru(x.float())[0]
+        return h
 
 
 def normalise(mel: Tensor) -> Tensor:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from .checkpoint import autocast, best_device, load_checkpoint, save_checkpoint, schedule
-from .hearing import normalise
 from .policy import Policy
 from .progress import Progress
 from .scenes import draw_scene, render_scenes
@@ -31,10 +32,9 @@ class BackboneTraining:
     aimed: int = 24000
     tracks: int = 8000
     steps: int = 3000
-    batch: int = 16
+    batch: int = 8
     lr: float = 1.5e-3
     seed: int = 3
-    workers: int = 1
 
 
 SCENES_SEED, AIMED_SEED = 10_000_000, 20_000_000
@@ -79,11 +79,7 @@ def build_track_bank(folder: Path, config: BackboneTraining, threads: int) -> Tr
         with torch.no_grad(), Progress("tracks heard", config.tracks) as bar:
             for _ in range(0, config.tracks, 50):
                 tracks = [make_track(rng, pool) for _ in range(50)]
-                x = normalise(torch.from_numpy(np.stack([t.mel for t in tracks]))).transpose(1, 2)
-                x = F.relu(ear.conv1(F.pad(x, (3, 0))))
-                x = F.relu(ear.conv2(F.pad(x, (3, 0))))
-                x = F.relu(ear.conv3(F.pad(x, (1, 0)))).transpose(1, 2)
-                states.append(ear.gru(x)[0].half().numpy())
+                states.append(ear.states(torch.from_numpy(np.stack([t.mel for t in tracks]))).half().numpy())
                 spoken += [np.array([(end, *ids) for end, ids in t.spoken], np.int32).reshape(-1, 4) for t in tracks]
                 bar.step(50)
         counts = np.array([len(s) for s in spoken])
@@ -120,35 +116,69 @@ def start_policy(folder: Path) -> Policy:
 
 
 def train_backbone(folder: Path, config: BackboneTraining, threads: int = 3) -> Path:
-    """Train with a checkpoint every 100 steps and return the path of the result (`policy.pt`); resumes after a kill."""
-    frames, tracks = build_frame_bank(folder, config, threads), build_track_bank(folder, config, threads)
-    torch.set_num_threads(threads)
+    """Train with a checkpoint every 100 steps and return the path of the result (`policy.pt`); resumes after a kill.
+
+    On a processor every thread is a process with a batch of its own, and gradients are averaged: the small products of a
+    3.8M backbone gain little from threads that share one.  On a GPU one process does it all.
+    """
+    build_frame_bank(folder, config, threads)
+    build_track_bank(folder, config, threads)
+    workers = 1 if torch.cuda.is_available() else max(1, threads)
+    if workers == 1:
+        _train(0, 1, folder, config, None)
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            start_processes(_train, args=(workers, folder, config, Path(place) / "meeting"), nprocs=workers)
+    return folder / "policy.pt"
+
+
+def _train(rank: int, workers: int, folder: Path, config: BackboneTraining, meeting: Path | None) -> None:
+    torch.set_num_threads(1)
+    if meeting is not None:
+        torch.distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=workers)
+    frames, tracks = build_frame_bank(folder, config, 1), build_track_bank(folder, config, 1)
     torch.manual_seed(config.seed)
-    device = best_device()
+    device, state = best_device(), folder / "policy.pt"
     policy = start_policy(folder).to(device)
     optimiser = torch.optim.AdamW(policy.parameters(), lr=config.lr, weight_decay=0.02, betas=(0.9, 0.98))
     # fusing the norms and rotations halves a step on a processor
     policy.nano.backbone.forward = torch.compile(policy.nano.backbone.forward, dynamic=True)  # type: ignore[method-assign]
-    state = folder / "policy.pt"
     first = load_checkpoint(state, policy, optimiser)
-    loader = torch.utils.data.DataLoader(Sequences(frames, tracks, config.batch, config.seed + first), batch_size=None, num_workers=config.workers)
+    batches = sensed(iter(Sequences(frames, tracks, config.batch, config.seed + 1000 * first + rank)), frames, tracks)
     began, mean = time.monotonic(), dict[str, float]()
-    batches = sensed(iter(loader), frames, tracks)
-    with Progress("backbone", config.steps, first) as bar:
+    with Progress("backbone", config.steps, first) if rank == 0 else nullcontext() as bar:
         for step in range(first, config.steps):
             for group in optimiser.param_groups:
                 group["lr"] = schedule(step, config.steps, config.lr)
             batch = {name: part.to(device) for name, part in next(batches).items()}
             with autocast(device):
                 loss, figures = policy.loss(batch)
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad(set_to_none=False)
             loss.backward()
+            _average(policy, workers)
             nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimiser.step()
+            if bar is None:
+                continue
             mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in figures.items()}
             bar.step(note=f"loss {loss.item():.3f}")
             if (step + 1) % 100 == 0 or step + 1 == config.steps:
                 save_checkpoint(state, policy, optimiser, step + 1)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in mean.items())
                 print(f"backbone step {step + 1}: {shown}, {time.monotonic() - began:.0f} s", flush=True)
-    return state
+    if meeting is not None:
+        torch.distributed.destroy_process_group()
+
+
+def _average(policy: Policy, workers: int) -> None:
+    """Replace every gradient by its mean over all processes."""
+    if workers == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
+    flat = torch.cat([g.flatten() for g in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= workers
+    at = 0
+    for p, g in zip(policy.parameters(), gradients, strict=True):
+        p.grad = flat[at : at + g.numel()].view_as(g)
+        at += g.numel()

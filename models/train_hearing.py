@@ -61,8 +61,10 @@ def validate(ear: Ear, heads: EarHeads, pool: Pool, tracks: int = 200, seed: int
     """Accuracy on voices that were held out, 10 dB signal to noise."""
     rng = np.random.default_rng(seed)
     items = [make_track(rng, pool, snr_db=(10.0, 10.0)) for _ in range(tracks)]
+    ear.eval()
     with torch.no_grad():
         out = heads(ear(torch.from_numpy(np.stack([t.mel for t in items])).to(next(ear.parameters()).device)))
+    ear.train()
     verb, colour, shape = (out[name].argmax(-1).cpu().numpy() for name in ("verb", "colour", "shape"))
     counts = np.sum([commands_heard(verb[i], colour[i], shape[i], t.spoken) for i, t in enumerate(items)], axis=0)
     return {"right": counts[0] / counts[1], "commands": float(counts[1]), "false": counts[2] / (tracks * 6.4 / 600)}
