@@ -10,8 +10,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from innervate.models.progress import Progress
@@ -28,6 +31,8 @@ GROUPS = {"held-out": ("held-out",), "judges": ("other makes",), "all": ("held-o
 _EPILOG = """\
 Each row is a set of seeded scenarios with voices, positions, rooms, light and noise that training never draws, at 10 dB signal to noise.
 Every one runs on the whole device in virtual time: emulator, plugins, engine. It is judged by its events and by where things stood.
+
+rows: directions, find, find_held_out, follow, stop, squeeze, see, see_held_out, force, false, false_typed
 
 examples:
   innervate eval --quick                                a first look, in a minute
@@ -98,7 +103,7 @@ class Worker:
         self._player: Player | None = None
 
     def judge(self, job: Job) -> list[Outcome]:
-        """Draw the job's case and run it on every variant; a run that raises has failed with that as its reason."""
+        """Draw the job's case and run it on every variant; a device that breaks off has failed with its fault as the reason."""
         from innervate.models.evaluation.cases import make_case
         from innervate.models.evaluation.play import Player
         from innervate.models.evaluation.report import Outcome
@@ -120,8 +125,12 @@ _worker: list[Worker] = []  # of a pool's process, set once by `_begin`
 
 
 def _begin(plan: Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, _leave)
     _worker[:] = [Worker(plan)]
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)  # at once and without a word: the parent says what is to be said
 
 
 def _work(job: Job) -> list[Outcome]:
@@ -129,7 +138,10 @@ def _work(job: Job) -> list[Outcome]:
 
 
 def outcomes_of(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[list[Outcome]]:
-    """Yield each job's outcomes, in any order; the processes end with the iterator."""
+    """Yield each job's outcomes, in any order; the processes end with the iterator.
+
+    Raises InnervateError when a process dies, and whatever a job raised.
+    """
     if processes == 1:
         worker = Worker(plan)
         yield from (worker.judge(job) for job in jobs)
@@ -137,8 +149,19 @@ def outcomes_of(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[lis
     # one thread in each: numeric libraries would otherwise start one per core in every process
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    with multiprocessing.get_context("spawn").Pool(processes, _begin, (plan,)) as pool:
-        yield from pool.imap_unordered(_work, jobs)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (plan,))
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it until they have a handler of their own
+        try:
+            futures = [pool.submit(_work, job) for job in jobs]
+        finally:
+            signal.signal(signal.SIGINT, before)
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise InnervateError("eval", "a process of it ended", "all to live until the end", "use fewer --jobs if memory ran out") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def jobs_of(rows: Sequence[str], groups: Sequence[str], count: int) -> list[Job]:
@@ -189,6 +212,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{plan.bundle}: {len(jobs)} cases, {', '.join(plan.variants)}, seed {plan.seed}; {machine()}", flush=True)
     outcomes: list[Outcome] = []
     began, code = time.monotonic(), 0
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that processes are not left behind
     try:
         with Progress("eval", len(jobs)) as bar:
             for done in outcomes_of(plan, jobs, processes):

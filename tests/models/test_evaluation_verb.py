@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from innervate.models.evaluation.cases import ROWS
 from innervate.runtime.cli import main
 
 
@@ -33,6 +37,19 @@ def test_a_kept_scenario_replays_the_run(quiet_bundle: Path, tmp_path: Path) -> 
     assert main(["run", *words, "--headless", "--scenario", str(folder / "scenario.toml"), "--events", str(again)]) == 0
     first, second = ((path.read_text().splitlines())[:-1] for path in (folder / "events.jsonl", again))
     assert first == second
+
+
+def test_help_names_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["eval", "--help"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rows: ")]
+    assert line.removeprefix("rows: ").split(", ") == list(ROWS)
+
+
+def test_judging_needs_no_workshop() -> None:
+    script = "import sys, innervate.models.evaluation.play, innervate.models.evaluation.verb; print({'torch', 'onnx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": ".links"})
+    assert done.stdout.strip() == "set()"
 
 
 def test_strict_fails_when_a_goal_is_missed(quiet_bundle: Path) -> None:
