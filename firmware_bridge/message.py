@@ -61,7 +61,7 @@ class Message:
                 continue
             if not math.isfinite(value):
                 raise LocalProtocolError(f"{self.NAME}.{spec.name}", f"{value}", "a finite number")
-            number = round(value / spec.scale)
+            number = round(value) if spec.scale == 1.0 else round(value / spec.scale)  # no division: 64 bits do not fit a float
             if (spec.low is not None and number < spec.low) or (spec.high is not None and number > spec.high):
                 low, high = (None if end is None else round(end * spec.scale, 6) for end in (spec.low, spec.high))
                 raise LocalProtocolError(f"{self.NAME}.{spec.name}", f"{value!r}", f"{low} to {high}")
