@@ -230,7 +230,11 @@ class Link:
             welcome, count = self._session.welcome, self._stopped.stop_count
         assert welcome is not None  # there is no `stopped` without a session
         self._must(self.request(Arm(welcome.boot_id, count), timeout_s), "arm")
-        self.wait(lambda: self._motion() in (Motion.READY, Motion.MOVING), timeout_s)
+        armed = (Motion.READY, Motion.MOVING)
+        self.wait(lambda: self._motion() in armed or (self._stopped is not None and self._stopped.stop_count != count), timeout_s)
+        if self._motion() not in armed and self._stopped is not None:
+            why = explain(self._stopped, self._limits)
+            raise LinkError(self._transport.url, f"stopped again at once: {why}", "nothing wrong", "mend that, then re-arm")
 
     def setpoint(self, pan_deg: float, tilt_deg: float, execute_at_ns: int | None = None, valid_for_ns: int = VALID_FOR_NS) -> None:
         """Send one setpoint, to be executed at `execute_at_ns` (host clock; None: on arrival) and worthless `valid_for_ns` later.

@@ -1,0 +1,54 @@
+"""The real ELF in QEMU with simulated servos and load cell on its other lines."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+
+from innervate.boards.emulator.devices.modbus import LoadCell
+from innervate.boards.emulator.devices.plants import ServoAxes
+from innervate.boards.emulator.devices.port import DevicePort
+from innervate.boards.emulator.devices.sts import head
+from innervate.firmware_bridge.link import Link
+from innervate.firmware_bridge.messages import Configure, Safe
+from innervate.firmware_bridge.qemu import Qemu
+from innervate.runtime.loop.clock import RealClock
+from tests.firmware_bridge.build import build
+
+# The deadman is at its longest here: a busy test machine may keep a host thread from running for 100 ms.
+LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 500, Safe.HOLD, 0.0, 0, 0)
+
+
+class Rig:
+    """One emulated board with its devices."""
+
+    def __init__(self, elf: str = "stm32f405") -> None:
+        self.stack = contextlib.ExitStack()
+        self.qemu = self.stack.enter_context(Qemu(build(elf) / f"{elf}.elf"))
+        self.newtons = 1.0
+        self.axes = ServoAxes()
+        self.bus = head(self.axes)
+        self.cell = LoadCell(lambda: self.newtons)
+        self.stack.enter_context(DevicePort(self.bus, connect=("127.0.0.1", self.qemu.ports[1])))
+        self.stack.enter_context(DevicePort(self.cell, connect=("127.0.0.1", self.qemu.ports[2])))
+        self.clock = RealClock()
+
+    def open(self, url: str | None = None, timeout_s: float = 10.0) -> Link:
+        """Open a link that is closed with the rig."""
+        link = Link.open(url or self.qemu.url, self.clock, timeout_s)
+        self.stack.callback(link.close)
+        return link
+
+    def armed(self, limits: Configure = LIMITS, url: str | None = None) -> Link:
+        """Open, wait for the devices, configure, arm."""
+        link = self.open(url)
+        link.wait(lambda: link.telemetry is not None and link.telemetry.telemetry.device_faults == 0, 10.0)
+        link.configure(limits, 5.0)
+        link.rearm(5.0)
+        return link
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stack.close()
