@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import os
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,20 +128,15 @@ def _boot(bundle: Bundle, variant: str) -> None:
 def _hour(bundle: Bundle, variant: str, minutes: float) -> None:
     from innervate.models.bench.replay import frames
     from innervate.models.bench.tick import Span, long_run
-    from innervate.models.progress import Progress
 
     spans: list[Span] = []
-    print(f"\n{minutes:g} minutes of emulated time in one session, without rendering")
-    with Progress("ticks", SPANS) as bar:
+    print(f"\n{minutes:g} minutes of emulated time in one session, without rendering", flush=True)
 
-        def note(span: Span) -> None:
-            spans.append(span)
-            bar.step()
-
-        long_run(bundle, variant, minutes, frames(), SPANS, note)
-    for span in spans:
+    def note(span: Span) -> None:
+        spans.append(span)
         timing = f"tick p50 {span.p50 / 1e3:6.2f} ms  p99 {span.p99 / 1e3:6.2f} ms"
-        print(f"  minutes {span.from_min:5.1f} to {span.to_min:5.1f}   {timing}   RSS {span.rss_mb:.1f} MB")
+        print(f"  minutes {span.from_min:5.1f} to {span.to_min:5.1f}   {timing}   RSS {span.rss_mb:.1f} MB", flush=True)
+
+    long_run(bundle, variant, minutes, frames(), SPANS, note)
     first, last = spans[0], spans[-1]
-    print(f"  last against first: tick {last.p50 / first.p50:.2f} times, RSS {last.rss_mb - first.rss_mb:+.1f} MB", flush=True)
-    sys.stdout.flush()
+    print(f"  last against first: tick {last.p50 / first.p50:.2f} times, RSS {last.rss_mb - first.rss_mb:+.1f} MB")
