@@ -21,12 +21,11 @@ from enum import IntEnum
 from typing import Literal
 
 from innervate.boards.emulator.devices.faults import CellFaults
-from innervate.boards.emulator.devices.wire import KEPT_BYTES_MAX, Outbox, garbled
+from innervate.boards.emulator.devices.wire import GAP_NS, KEPT_BYTES_MAX, Outbox, garbled
 
 CONVERSION_NS = 10_000_000
 THINK_NS = 200_000
 CHARACTER_NS = 10 * 1_000_000_000 // 115_200  # 8N1
-GAP_NS = 15_000_000  # half a question is forgotten when nothing follows
 QUESTION = 8
 COUNT_MAX = 125  # registers in one answer
 STATUS_OVERLOAD, STATUS_BROKEN = 1, 2
@@ -66,6 +65,7 @@ class LoadCell:
     unit: int = 1
     number: Literal["int32", "float32"] = "int32"
     capacity_n: float = 100.0
+    gap_ns: int = GAP_NS
     faults: CellFaults = field(default_factory=CellFaults)
     _rx: bytearray = field(default_factory=bytearray)
     _heard_ns: int = 0
@@ -85,7 +85,7 @@ class LoadCell:
         """Bytes that arrived at `t_ns`."""
         if not self._on:
             return
-        if t_ns - self._heard_ns > GAP_NS:
+        if t_ns - self._heard_ns > self.gap_ns:
             self._rx.clear()
         self._heard_ns = t_ns
         self._rx += data

@@ -30,20 +30,21 @@ class Axes(Protocol):
 
 
 class ServoAxes:
-    """Two of the emulator's servos in steps of 2 ms.
+    """Two of the emulator's servos in steps of 2 ms; their time begins at the first one they are told.
 
     Without torque an axis stops as quickly as its limits allow: the gears of these servos (345:1) do not turn by themselves.
     """
 
     def __init__(self) -> None:
         self.servos = (Servo(PAN_LIMIT_DEG), Servo(TILT_LIMIT_DEG))
-        self._steps = 0
+        self._steps: int | None = None  # since the clock's zero, which may be long ago
 
     def _advance(self, t_ns: int) -> None:
-        for _ in range(t_ns // STEP_NS - self._steps):
+        now = t_ns // STEP_NS
+        for _ in range(now - (now if self._steps is None else self._steps)):
             for servo in self.servos:
                 servo.step(STEP_NS * 1e-9)
-            self._steps += 1
+        self._steps = now
 
     def state(self, axis: int, t_ns: int) -> tuple[float, float]:
         """Angle and rate of an axis at `t_ns`."""

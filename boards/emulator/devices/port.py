@@ -20,10 +20,11 @@ WAIT_S = 0.2  # longest sleep without a reason to wake
 RETRY_S = 0.05  # between two attempts to reach a peer that does not listen yet
 SEND_S = 1.0  # a peer that takes nothing for this long is dropped
 JOIN_S = 5.0
+GAP_NS = 500_000_000  # on a busy machine tens of milliseconds can pass between two reads of bytes that were sent together
 
 
 class DevicePort:
-    """Serve `device` on a TCP connection until closed.
+    """Serve `device` on a TCP connection until closed. Its `gap_ns` is raised, since a socket does not keep the time between bytes.
 
     With `connect` it calls on that address, again and again until there is an answer; else it listens on `listen` (port 0: any free one, told by
     `address`). `lock`, if given, is held while the device works: for those who change its faults from another thread. Raises OSError
@@ -39,6 +40,7 @@ class DevicePort:
         lock: threading.Lock | None = None,
     ) -> None:
         self.device = device
+        device.gap_ns = max(device.gap_ns, GAP_NS)
         self.lock = lock if lock is not None else threading.Lock()
         self._clock = clock
         self._connect = connect

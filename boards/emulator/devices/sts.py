@@ -19,7 +19,7 @@ from enum import IntEnum
 
 from innervate.boards.emulator.devices.faults import ServoFaults
 from innervate.boards.emulator.devices.plants import AXES, Axes
-from innervate.boards.emulator.devices.wire import KEPT_BYTES_MAX, Outbox, garbled
+from innervate.boards.emulator.devices.wire import GAP_NS, KEPT_BYTES_MAX, Outbox, garbled
 
 BROADCAST = 0xFE
 MODEL = 777
@@ -27,7 +27,6 @@ STEPS = 4096  # per turn
 CENTRE = 2048  # angle 0
 HEADER = b"\xff\xff"
 BOOT_NS = 200_000_000  # a servo that gets power is deaf for about this long
-GAP_NS = 15_000_000  # half a packet is forgotten when nothing follows
 BYTE_NS = 10_000  # at 1 Mbit/s
 THINK_NS = 30_000  # from the end of a question to the start of its answer, besides the return delay register
 MOVING_DEG_S = 0.2
@@ -117,6 +116,8 @@ class StsServo:
     axis: int
     plant: Axes
     goal_enables_torque: bool = True
+    voltage_dv: int = 120
+    temperature_c: int = 38
     faults: ServoFaults = field(default_factory=ServoFaults)
     table: bytearray = field(init=False)
 
@@ -148,8 +149,8 @@ class StsServo:
             steps = STEPS + 900 if self.faults.over_range else steps_of(angle_deg)
             table[Reg.POSITION : Reg.POSITION + 2] = sign_and_magnitude(steps)
             table[Reg.PRESENT_SPEED : Reg.PRESENT_SPEED + 2] = sign_and_magnitude(round(rate_deg_s * STEPS / 360.0))
-        table[Reg.VOLTAGE] = 52 if self.faults.low_voltage else 120
-        table[Reg.TEMPERATURE] = 85 if self.faults.hot else 38
+        table[Reg.VOLTAGE] = 52 if self.faults.low_voltage else self.voltage_dv
+        table[Reg.TEMPERATURE] = 85 if self.faults.hot else self.temperature_c
         table[Reg.STATUS] = self.error()
         table[Reg.MOVING] = abs(rate_deg_s) > MOVING_DEG_S
 
@@ -188,6 +189,7 @@ class StsBus:
     def __init__(self, servos: Sequence[StsServo], echo: bool = False) -> None:
         self.servos = {servo.ident: servo for servo in servos}
         self.echo = echo
+        self.gap_ns = GAP_NS
         self.deaf_until_ns = 0
         self._powered = True
         self._rx = bytearray()
@@ -218,7 +220,7 @@ class StsBus:
             self._out.put(t_ns, data)
         if not self._powered or t_ns < self.deaf_until_ns:
             return
-        if t_ns - self._heard_ns > GAP_NS:
+        if t_ns - self._heard_ns > self.gap_ns:
             self._rx.clear()
         self._heard_ns = t_ns
         self._free_ns = max(self._free_ns, t_ns)

@@ -14,8 +14,13 @@ from innervate.boards.emulator.devices.faults import LineFaults
 KEPT_BYTES_MAX = 4096  # unanswered input and untaken output are bounded by this: a peer that only talks cannot fill memory
 
 
+GAP_NS = 15_000_000  # far more than a master pauses inside a question, less than it waits before it asks again
+
+
 class Device(Protocol):
-    """A device on a serial line."""
+    """A device on a serial line. Half a question is forgotten when nothing follows within `gap_ns`."""
+
+    gap_ns: int
 
     def feed(self, data: bytes, t_ns: int) -> None:
         """Bytes that arrived at `t_ns`."""

@@ -36,7 +36,7 @@ class MotorSample(ctypes.Structure):
     speed_cdeg_s: int
     fault: int
     valid: bool
-    _fields_ = [("t_ticks", c_uint32), ("position_cdeg", c_int16), ("speed_cdeg_s", c_int16), ("fault", c_uint8), ("valid", c_bool)]  # noqa: RUF012
+    _fields_ = [("t_ticks", c_uint32), ("position_cdeg", c_int16), ("speed_cdeg_s", c_int16), ("fault", c_uint8), ("valid", c_bool)]
 
 
 class ForceSample(ctypes.Structure):
@@ -45,7 +45,7 @@ class ForceSample(ctypes.Structure):
     seq: int
     fault: int
     valid: bool
-    _fields_ = [("t_ticks", c_uint32), ("force_cn", c_int16), ("seq", c_uint8), ("fault", c_uint8), ("valid", c_bool)]  # noqa: RUF012
+    _fields_ = [("t_ticks", c_uint32), ("force_cn", c_int16), ("seq", c_uint8), ("fault", c_uint8), ("valid", c_bool)]
 
 
 class StsState(ctypes.Structure):
@@ -62,7 +62,7 @@ class StsState(ctypes.Structure):
     wrong_packets: int
     torque_losses: int
     stray_bytes: int
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("identity", c_int),
         ("model", c_uint16),
         *[(name, c_uint8) for name in ("status", "voltage_dv", "temperature_c")],
@@ -72,7 +72,7 @@ class StsState(ctypes.Structure):
 
 
 class ForceMap(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *[(name, c_uint8) for name in ("unit", "function")],
         ("first", c_uint16),
         ("format", c_int),
@@ -90,7 +90,7 @@ class ForceState(ctypes.Structure):
     not_numbers: int
     unchanged: int
     stray_bytes: int
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("status", c_uint16),
         ("exception", c_uint8),
         *[(name, c_uint32) for name in ("answers", "timeouts", "bad_crcs", "exceptions", "not_numbers", "unchanged", "stray_bytes")],

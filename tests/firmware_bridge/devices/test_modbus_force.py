@@ -40,10 +40,10 @@ class Rig:
         return self
 
 
-def said_questions(said: bytes) -> list[bytes]:
+def said_questions(said: bytes | bytearray) -> list[bytes]:
     """Cut what the master sent into questions, each with a right CRC."""
     assert len(said) % 8 == 0
-    questions = [said[at : at + 8] for at in range(0, len(said), 8)]
+    questions = [bytes(said[at : at + 8]) for at in range(0, len(said), 8)]
     assert all(crc(question[:6]).to_bytes(2, "little") == question[6:] for question in questions)
     return questions
 
@@ -111,12 +111,14 @@ def test_other_maps(lib: ctypes.CDLL, function: int, spare: int) -> None:
 class Canned:
     """A transmitter that answers every question for n registers with the same six bytes and zeros behind them."""
 
+    gap_ns = 0
+
     def __init__(self, six: bytes) -> None:
         self.six = six
-        self.out = b""
+        self.question = self.out = b""
 
     def feed(self, data: bytes, t_ns: int) -> None:
-        self.question = getattr(self, "question", b"") + data
+        self.question += data
         if len(self.question) >= 8:
             count = 2 * self.question[5]
             self.out = frame(1, bytes([4, count]) + self.six.ljust(count, b"\0"))
@@ -146,7 +148,10 @@ def test_floats_round_to_the_nearest_hundredth_of_a_newton(lib: ctypes.CDLL, val
     assert (sample.fault == FORCE_OVERLOAD) == (not -32768.5 < value < 32767.5)
 
 
-@pytest.mark.parametrize(("raw", "cn", "fault"), [(-1, -1, FORCE_OK), (2**31 - 1, 32767, FORCE_OVERLOAD), (-(2**31), -32768, FORCE_OVERLOAD), (32767, 32767, FORCE_OK)])
+@pytest.mark.parametrize(
+    ("raw", "cn", "fault"),
+    [(-1, -1, FORCE_OK), (2**31 - 1, 32767, FORCE_OVERLOAD), (-(2**31), -32768, FORCE_OVERLOAD), (32767, 32767, FORCE_OK)],
+)
 def test_integers_are_signed_and_saturate(lib: ctypes.CDLL, raw: int, cn: int, fault: int) -> None:
     bench = Bench(lib, {FORCE: Canned(struct.pack(">iH", raw, 0))})
     bench.run(0.012)
@@ -300,11 +305,11 @@ def test_a_port_that_takes_nothing_blocks_nothing(lib: ctypes.CDLL) -> None:
 # --- garbage ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", [b"\x00", b"\x01", b"\x01\x04", b"\x01\x04\x06", b"\x01\x84", b"\x01\x84\x02\x00\x00", bytes.fromhex("01040000000331cb"), bytes(30)])
-def test_noise_before_each_answer_is_skipped(lib: ctypes.CDLL, noise: bytes) -> None:
+@pytest.mark.parametrize("noise", ["00", "01", "0104", "010406", "0184", "0184020000", "010400000003b00b", "00" * 30])
+def test_noise_before_each_answer_is_skipped(lib: ctypes.CDLL, noise: str) -> None:
     """The one before the last is the echo of the question itself."""
     rig = Rig(lib).started()
-    rig.cell.faults.garbage = noise
+    rig.cell.faults.garbage = bytes.fromhex(noise)
     for _ in range(1500):
         rig.bench.step()
         assert rig.bench.force().valid
@@ -320,7 +325,7 @@ bytes_on_the_wire = st.one_of(
 
 
 @given(st.lists(st.tuples(st.integers(0, 80), bytes_on_the_wire), max_size=25), st.sampled_from([0, 2**32 - 5000]))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_garbage_from_the_line_harms_nothing_and_is_recovered_from(lib: ctypes.CDLL, noise: list[tuple[int, bytes]], ticks: int) -> None:
     """Whatever comes: each poll ends within its bound, what the master says is well formed, and after the noise all is well within 0.2 s."""
     rig = Rig(lib, ticks=ticks)
