@@ -234,6 +234,21 @@ def test_torque_that_goes_off_by_itself_is_reported_and_the_axis_caught(lib: cty
     assert abs(rig.true_cdeg(PAN) - 500) <= STEP_CDEG, "the old goal is not resumed"
 
 
+def test_torque_lost_behind_a_missed_answer_is_seen_though_goals_keep_coming(lib: ctypes.CDLL) -> None:
+    """A write would switch it on again unseen: after a missed answer the driver reads first."""
+    rig = Rig(lib).started()
+    rig.bus.servos[1].faults.silent = True
+    for step in range(500):
+        lib.motor_target(PAN, 10 * step)
+        rig.bench.step()
+        if step == 30:
+            rig.bus.servos[1].power_up()
+        if step == 60:
+            rig.bus.servos[1].faults.silent = False
+    assert rig.bench.servo_state(PAN).torque_losses == 1
+    assert rig.bench.motor(PAN).fault == MOTOR_VOLTAGE
+
+
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
