@@ -159,7 +159,7 @@ class EarHeads(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict(
             {
-                "verb": nn.Linear(WIDTH, len(VERBS)),
+                "verb": nn.Linear(WIDTH, len(VERBS) + 1),  # the last: a sentence that was no command
                 "colour": nn.Linear(WIDTH, 1 + len(COLOURS)),
                 "shape": nn.Linear(WIDTH, 1 + len(SHAPES)),
                 "word": nn.Linear(WIDTH, words),

@@ -25,7 +25,7 @@ from innervate.boards.emulator.scene import SceneObject
 
 from .expert import Action, act, in_view
 from .feeling import FORCE_HZ, FORCE_WINDOW
-from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe
+from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe, other
 from .scenes import bearing, pixel
 from .seeing import CELL, GLIMPSES, GRID
 from .speech import TICKS
@@ -178,6 +178,7 @@ def double_labels(force: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return out
 
 
+TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
 # questions and stops more often than in speech: bytes are the harder half of what is learnt from typed lines
 _TYPED = np.array([0.06, 0.06, 0.06, 0.06, 0.06, 0.18, 0.12, 0.10, 0.18, 0.12])
 
@@ -218,9 +219,12 @@ class Builder:
             tick = int(rng.integers(0, TICKS if attempt else 6))
             if tick in busy:
                 continue
-            text, intent = command(rng, verb=str(rng.choice(VERBS[1:], p=_TYPED)) if attempt else None)
             busy |= set(range(tick - 4, tick + 5))
-            due[tick] = (intent, False)
+            if attempt and rng.random() < TYPED_OTHER_SHARE:
+                text = other(rng)
+            else:
+                text, intent = command(rng, verb=str(rng.choice(VERBS[1:], p=_TYPED)) if attempt else None)
+                due[tick] = (intent, False)
             line = text if rng.random() < 0.6 else text.capitalize() + ("", ".", "?", "!")[int(rng.integers(4))]
             typed[tick] = line.encode() + b"\n"
         return due, [k for k, (i, either) in due.items() if i.verb == "force" and not either], typed

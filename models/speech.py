@@ -31,7 +31,8 @@ from .voices import ACCENTS, FOREIGN, FOREIGN_SHARE, HELD_OUT_VARIANTS, VARIANTS
 Floats = npt.NDArray[np.float32]
 
 TICKS = 80  # of a track: 6.4 s
-COMMAND_SHARE = 0.75  # of the utterances in a track
+COMMAND_SHARE = 0.8  # of the utterances in a track
+OTHER = len(VERBS)  # the verb head's class of a sentence that just ended and was no command
 WORDS = tuple(
     "look left right up down straight ahead at the find follow stop what do you see how hard am i squeezing "
     "red green blue yellow purple white cube ball cylinder cone".split()
@@ -160,17 +161,23 @@ def _curve(rng: np.random.Generator, span_db: float, points: int = 8) -> Floats:
     return np.interp(np.linspace(0, points - 1, BANDS), np.arange(points), knots).astype(np.float32)
 
 
-def _bent(rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8], end: int) -> tuple[Floats, npt.NDArray[np.int8], int]:
-    """Another speaker: vocal tract, timing, sharpness and liveliness; formants move apart from one another, and syllables too."""
+def _bent(
+    rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8], end: int, strange: float
+) -> tuple[Floats, npt.NDArray[np.int8], int]:
+    """Another speaker: vocal tract, timing, sharpness and liveliness; formants move apart from one another, and syllables too.
+
+    `strange` scales all of it, 0 to 1.  Other sentences are bent less than commands: else a speaker of a kind that was never heard is taken
+    for somebody who says something else.
+    """
     # frequency: one factor for the tract, and knots that move alone
     knots = np.linspace(0, BANDS - 1, 7)
-    moved = knots * rng.uniform(0.84, 1.19) + rng.normal(0, rng.uniform(0, 1.1), 7)
+    moved = knots * (1.0 + strange * rng.uniform(-0.17, 0.2)) + rng.normal(0, strange * rng.uniform(0, 1.3), 7)
     source = np.clip(np.interp(np.arange(BANDS), knots, np.maximum.accumulate(moved)), 0, BANDS - 1)
     low = np.minimum(source.astype(int), BANDS - 2)
     part = (source - low).astype(np.float32)
     bent = log_power[:, low] * (1 - part) + log_power[:, low + 1] * part
     # time: one factor for the speaker, and a pace that wanders
-    pace = rng.uniform(0.85, 1.18) * np.exp(rng.normal(0, rng.uniform(0, 0.3), len(bent) // 10 + 2))
+    pace = rng.uniform(0.83, 1.2) * np.exp(rng.normal(0, strange * rng.uniform(0, 0.35), len(bent) // 10 + 2))
     steps = np.interp(np.arange(len(bent)), np.arange(len(pace)) * 10, pace)
     length = np.cumsum(1.0 / steps)  # where each old frame ends in new frames
     count = max(4, int(length[-1]))
@@ -178,13 +185,13 @@ def _bent(rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8
     first = np.minimum(at.astype(int), len(bent) - 2)
     rest = (at - first).astype(np.float32)[:, None]
     out = bent[first] * (1 - rest) + bent[first + 1] * rest
-    if rng.random() < 0.5:  # harmonics or none, sharp formants or blurred
+    if rng.random() < 0.55 * strange:  # harmonics or none, sharp formants or blurred
         out = gaussian_filter1d(out, rng.uniform(0.3, 1.6), axis=1)
-    if rng.random() < 0.4:
+    if rng.random() < 0.45 * strange:
         out = gaussian_filter1d(out, rng.uniform(0.3, 1.8), axis=0)
     mean = out.mean(0)
-    out = mean + (out - mean) * rng.uniform(0.75, 1.25)
-    coarse = rng.normal(0, rng.uniform(0, 0.7), (count // 6 + 2, 11))
+    out = mean + (out - mean) * (1.0 + strange * rng.uniform(-0.3, 0.3))
+    coarse = rng.normal(0, strange * rng.uniform(0, 0.9), (count // 6 + 2, 11))
     field = np.stack([np.interp(np.arange(BANDS), np.arange(11) * 4, row) for row in coarse])
     when = np.arange(count) / 6
     i = when.astype(int)
@@ -236,7 +243,8 @@ def make_track(rng: np.random.Generator, pool: Pool, *, ticks: int = TICKS, snr_
         group = commands if rng.random() < COMMAND_SHARE else others
         i = int(group[rng.integers(len(group))])
         span = slice(int(pool.start[i]), int(pool.start[i + 1]))
-        log_power, words, end = _bent(rng, pool.frames[span].astype(np.float32), pool.word[span], int(pool.end[i]))
+        strange = 1.0 if pool.intent[i, 0] else 0.5
+        log_power, words, end = _bent(rng, pool.frames[span].astype(np.float32), pool.word[span], int(pool.end[i]), strange)
         if at + end + 30 > frames:
             break
         log_power = log_power + _curve(rng, 4.0) + rng.uniform(-1.0, 1.0)
@@ -284,13 +292,11 @@ def _labels(ticks: int, talk: list[tuple[int, int]], spoken: list[tuple[int, tup
     verb, colour, shape = (np.zeros(ticks, np.int64) for _ in range(3))
     tick_end = (np.arange(ticks) + 1) * FRAMES_PER_TICK
     for index, (end, ids) in enumerate(spoken):
-        if ids[0] == 0:
-            continue
         due = 14 if VERBS[ids[0]] == "stop" else 20
         following = talk[index + 1][0] if index + 1 < len(talk) else 10**9
         window = (tick_end >= end + due) & (tick_end < end + 70) & (tick_end < following + 8)
         edge = ((tick_end >= end - 6) & (tick_end < end + due)) | ((tick_end >= end + 70) & (tick_end < end + 90))
-        for target, value in ((verb, ids[0]), (colour, ids[1]), (shape, ids[2])):
+        for target, value in ((verb, ids[0] or OTHER), (colour, ids[1]), (shape, ids[2])):
             target[window] = value
             target[edge & ~window] = IGNORE
     return verb, colour, shape

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .checkpoint import best_device, load_checkpoint, save_checkpoint, schedule
 from .hearing import FRAMES_PER_TICK, Ear, EarHeads
 from .progress import Progress
-from .speech import IGNORE, WORD_CLASSES, Pool, Tracks, make_track, render_pool
+from .speech import IGNORE, OTHER, WORD_CLASSES, Pool, Tracks, make_track, render_pool
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ def ear_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
         flat, target = logits[name].flatten(0, 1), labels[name].flatten()
         each = F.cross_entropy(flat, target, ignore_index=IGNORE, reduction="none")
         scale = torch.where(target > 0, 3.0, 1.0) * (target != IGNORE)
+        if name == "verb":
+            scale = torch.where(target == OTHER, 1.5, scale)
         if name == "word":
             scale = torch.where(target == 1, 0.5, scale)  # "another word" must not swallow a strange speaker's
         total = total + weight * (each * scale).sum() / scale.sum()
@@ -46,6 +48,7 @@ def commands_heard(verb: np.ndarray, colour: np.ndarray, shape: np.ndarray, spok
     """(right, commands, false alarms) of one track from argmax per tick: a command counts as right when the first intent that is
     named between 0.1 s and 0.75 s after its end is its own; an intent named anywhere else is a false alarm."""
     tick_end = (np.arange(len(verb)) + 1) * FRAMES_PER_TICK
+    verb = np.where(verb == OTHER, 0, verb)
     claimed = np.zeros(len(verb), bool)
     right = 0
     for end, ids in spoken:
