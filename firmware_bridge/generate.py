@@ -156,7 +156,7 @@ def python(schema: Schema) -> str:
     for enum, values in schema.enums.items():
         lines += [f"class {_camel(enum)}(IntEnum):", f'    """`{enum}` of the schema; UNKNOWN is what an end of another version said."""', ""]
         lines += [f"    {key.upper()} = {value}" for key, value in values.items()] + ["    UNKNOWN = 255", "", ""]
-    lines += ["class Capability(IntFlag):", '    """Bits of `welcome.capabilities`."""', ""]
+    lines += ["class Capability(IntFlag):", '    """Bits of `about.capabilities`."""', ""]
     lines += [f"    {key.upper()} = {1 << bit}" for key, bit in schema.capabilities.items()] + ["", ""]
     for m in schema.messages:
         lines += _py_message(m)

@@ -29,6 +29,7 @@ from typing import Any
 from innervate.firmware_bridge.clock import ClockSync, Stamp
 from innervate.firmware_bridge.message import LocalProtocolError, Message
 from innervate.firmware_bridge.messages import (
+    About,
     Arm,
     Cause,
     Configure,
@@ -84,6 +85,7 @@ class Info:
     url: str
     state: State
     welcome: Welcome | None
+    about: About | None
     session: int
     fault: str
     clock: Stamp
@@ -132,6 +134,7 @@ class Link:
         self._telemetry: Sample | None = None
         self._stopped: Stopped | None = None
         self._stats: Stats | None = None
+        self._about: About | None = None
         self._dictionary: dict[int, DictionaryData] = {}
         self._history: deque[Sample] = deque(maxlen=1024)
         self._listeners: list[Callable[[Event], None]] = []
@@ -177,7 +180,7 @@ class Link:
             now = self._clock.now_ns()
             tick = self._sync.to_ticks(now) if self._sync else None
             clock = self._sync.to_host(tick) if self._sync and tick is not None else Stamp(now, None)
-            return Info(self._transport.url, self._session.state, self._session.welcome, self._session.counters.sessions,
+            return Info(self._transport.url, self._session.state, self._session.welcome, self._about, self._session.counters.sessions,
                         self._fault, clock, self._session.counters)  # fmt: skip
 
     @property
@@ -292,8 +295,8 @@ class Link:
 
     def dictionary(self, timeout_s: float = 5.0) -> dict[str, Any]:
         """Fetch the schema that the firmware was built with. Raises LinkError when it does not come."""
-        welcome = self._session.welcome
-        size = welcome.dictionary_size if welcome else 0
+        self.wait(lambda: self._about is not None, timeout_s)
+        size = self._about.dictionary_size if self._about else 0
         step = len(DictionaryData.unpack(bytes(DictionaryData.LAYOUT.size)).data)
         for offset in range(0, size, step):
             for _ in range(20):  # its data is a stream and may be lost: ask again
@@ -433,7 +436,7 @@ class Link:
             self._sync, self._sync_boot = ClockSync(event.welcome.tick_hz), boot
             self._pings.clear()
         self._dictionary.clear()
-        self._limits, self._telemetry, self._stopped = None, None, None
+        self._limits, self._telemetry, self._stopped, self._about = None, None, None, None
         self._ping_due_ns = now
         self._fault = "" if event.matched else f"{self._session.mismatch()}; {self._session.remedy()}"
 
@@ -448,6 +451,8 @@ class Link:
                 self._sync.add(message.received_ticks, sent, now)
         elif isinstance(message, Stopped):
             self._stopped = message
+        elif isinstance(message, About):
+            self._about = message
         elif isinstance(message, Stats):
             self._stats = message
         elif isinstance(message, DictionaryData) and message.length:

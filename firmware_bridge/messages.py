@@ -10,7 +10,7 @@ from typing import ClassVar
 from innervate.firmware_bridge.message import Delivery, Message, Spec
 
 PROTOCOL = 1
-SCHEMA_HASH = 0xB6FE4FAA58C28B14
+SCHEMA_HASH = 0x77E739B4B221EB72
 
 
 class State(IntEnum):
@@ -99,7 +99,7 @@ class Port(IntEnum):
 
 
 class Capability(IntFlag):
-    """Bits of `welcome.capabilities`."""
+    """Bits of `about.capabilities`."""
 
     MOTOR = 1
     FORCE = 2
@@ -394,14 +394,14 @@ class ImageConfirm(Message):
 
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """Answers hello (nonce repeated); sent by itself with nonce 0 four times a second while there is no session."""
+    """Answers hello (nonce repeated); sent by itself with nonce 0 four times a second while there is no session; short, to get through."""
 
     ID: ClassVar[int] = 0x81
     NAME: ClassVar[str] = "welcome"
     DELIVERY: ClassVar[Delivery] = "stream"
     CRC_BYTES: ClassVar[int] = 4
-    SEED: ClassVar[int] = 0x759A9355
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<BBQIIII8sHBBH")
+    SEED: ClassVar[int] = 0x584C921A
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<BBQIII")
     FIELDS: ClassVar[tuple[Spec, ...]] = (
         Spec("protocol", 1.0, None, None, None, 0),
         Spec("port", 1.0, 0, 2, Port, 0),
@@ -409,12 +409,6 @@ class Welcome(Message):
         Spec("nonce", 1.0, None, None, None, 0),
         Spec("boot_id", 1.0, None, None, None, 0),
         Spec("tick_hz", 1.0, None, None, None, 0),
-        Spec("version", 1.0, None, None, None, 0),
-        Spec("build", 1.0, None, None, None, 8),
-        Spec("capabilities", 1.0, None, None, None, 0),
-        Spec("reset_cause", 1.0, 0, 3, ResetCause, 0),
-        Spec("slot", 1.0, None, None, None, 0),
-        Spec("dictionary_size", 1.0, None, None, None, 0),
     )
 
     protocol: int
@@ -423,12 +417,6 @@ class Welcome(Message):
     nonce: int
     boot_id: int
     tick_hz: int
-    version: int
-    build: bytes
-    capabilities: int
-    reset_cause: ResetCause
-    slot: int
-    dictionary_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -609,6 +597,33 @@ class DictionaryData(Message):
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class About(Message):
+    """What this firmware is, once a second."""
+
+    ID: ClassVar[int] = 0x94
+    NAME: ClassVar[str] = "about"
+    DELIVERY: ClassVar[Delivery] = "stream"
+    CRC_BYTES: ClassVar[int] = 4
+    SEED: ClassVar[int] = 0x62BAB071
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<I8sHBBH")
+    FIELDS: ClassVar[tuple[Spec, ...]] = (
+        Spec("version", 1.0, None, None, None, 0),
+        Spec("build", 1.0, None, None, None, 8),
+        Spec("capabilities", 1.0, None, None, None, 0),
+        Spec("reset_cause", 1.0, 0, 3, ResetCause, 0),
+        Spec("slot", 1.0, None, None, None, 0),
+        Spec("dictionary_size", 1.0, None, None, None, 0),
+    )
+
+    version: int
+    build: bytes
+    capabilities: int
+    reset_cause: ResetCause
+    slot: int
+    dictionary_size: int
+
+
 MESSAGES: dict[int, type[Message]] = {
     0x01: Hello,
     0x02: Ping,
@@ -632,4 +647,5 @@ MESSAGES: dict[int, type[Message]] = {
     0x91: Stopped,
     0x92: Stats,
     0x93: DictionaryData,
+    0x94: About,
 }

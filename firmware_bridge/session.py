@@ -10,7 +10,7 @@ States and what leads from one to the next (TRANSITIONS is the table that the co
     any       --close-->     closed
 
 Rules and invariants
-- Commands are numbered from 0 in each session; at most WINDOW are unanswered. The oldest unanswered one is never given up while the session
+- Commands are numbered from 0 in each session; the newest sent is less than WINDOW after the oldest unanswered. The oldest unanswered one is never given up while the session
   lives; each is reported exactly once: Replied, or Dropped when the session ends first. What was dropped may or may not have been done, so
   nothing is sent again in a new session by itself: limits, arming and motion are for the owner of the link to decide anew.
 - A stop goes ahead of everything that waits, in any state but closed, and again every STOP_REPEAT_NS until `stopped` returns its token.
@@ -51,7 +51,7 @@ from innervate.firmware_bridge.messages import (
 )
 
 MS = 1_000_000
-HELLO_NS = 100 * MS
+HELLO_NS = 20 * MS  # at 10 % byte loss one hello in ten arrives and one welcome in twenty-four
 SILENCE_NS = 2_000 * MS  # 400 telemetry frames; at 10 % byte loss one in twelve gets through
 WINDOW = 8  # as SESSION_WINDOW in firmware/core/session.h
 RTO_FIRST_NS = 60 * MS
@@ -270,8 +270,7 @@ class Session:
         """Name the file that mends a mismatch."""
         port = self.welcome.port if self.welcome else Port.UNKNOWN
         if port is Port.STM32F405:
-            slot = "a" if self.welcome and self.welcome.slot == 1 else "b"
-            return f"flash out/firmware/update-{slot}.img (make -C firmware_bridge/firmware update; innervate link flash)"
+            return "flash out/firmware/update-a.img or update-b.img (make -C firmware_bridge/firmware update; innervate link flash picks)"
         return f"build and load out/firmware/{port.name.lower()}.elf (make -C firmware_bridge/firmware {port.name.lower()})"
 
     # --- what the line brings ----------------------------------------------------------------------------------------
@@ -328,7 +327,8 @@ class Session:
                 flying.sends += 1
                 flying.sent_ns = now_ns
                 self.counters.retransmissions += 1
-        while self._waiting and len(self._flying) < WINDOW:
+        # The span counts, not how many are unanswered: an answer lost among answered ones must stay in the firmware's memory.
+        while self._waiting and (not self._flying or (self._next_seq - self._flying[0].seq) % 256 < WINDOW):
             fresh = self._waiting.popleft()
             fresh.seq = self._next_seq
             self._next_seq = (self._next_seq + 1) % 256

@@ -31,6 +31,7 @@ class Mcu:
         self.reader = wire.Reader()
         self.seqs: dict[int, int] = {}
         self.slot = -1
+        self.nonce = 0
         if not flash:
             self.slot = self.lib.host_power_on(seed)
 
@@ -41,7 +42,8 @@ class Mcu:
     def take(self, port: int = 0) -> bytes:
         """Bytes that the firmware sent."""
         room = ctypes.create_string_buffer(4096)
-        return room.raw[: self.lib.host_take(port, room, 4096)]
+        size = self.lib.host_take(port, room, 4096)
+        return room.raw[:size]
 
     def advance_ms(self, ms: float) -> None:
         """Let time pass."""
@@ -80,7 +82,9 @@ class Mcu:
     def hello(self, nonce: int = 1, schema: int = SCHEMA_HASH) -> Welcome:
         """Open a session."""
         self.send(Hello(PROTOCOL, schema, nonce))
-        self.seqs.pop(0, None)
+        if nonce != self.nonce:
+            self.nonce = nonce
+            self.seqs.pop(0, None)  # commands are counted anew
         self.advance_ms(1)
         return next(m for m in self.messages() if isinstance(m, Welcome) and m.nonce == nonce)
 

@@ -30,13 +30,14 @@ static bool send(struct session *s, uint8_t id, const uint8_t *payload) {
 }
 
 static void send_welcome(struct session *s, uint32_t nonce) {
-    struct msg_welcome m = {
-        .protocol = MSG_PROTOCOL,
-        .port = BUILD_PORT,
-        .schema_hash = MSG_SCHEMA_HASH,
-        .nonce = nonce,
-        .boot_id = s->boot_id,
-        .tick_hz = hal_tick_hz(),
+    struct msg_welcome m = {MSG_PROTOCOL, BUILD_PORT, MSG_SCHEMA_HASH, nonce, s->boot_id, hal_tick_hz()};
+    uint8_t payload[MSG_PAYLOAD_MAX];
+    msg_welcome_pack(&m, payload);
+    send(s, MSG_WELCOME, payload);
+}
+
+static void send_about(struct session *s) {
+    struct msg_about m = {
         .version = BUILD_VERSION,
         .build = BUILD_ID,
         .capabilities = CAPABILITY_MOTOR | CAPABILITY_FORCE | CAPABILITY_WATCHDOG,
@@ -46,8 +47,8 @@ static void send_welcome(struct session *s, uint32_t nonce) {
     };
     if (hal_flash_size(HAL_FLASH_SLOT_A) > 0) m.capabilities |= CAPABILITY_FLASH;
     uint8_t payload[MSG_PAYLOAD_MAX];
-    msg_welcome_pack(&m, payload);
-    send(s, MSG_WELCOME, payload);
+    msg_about_pack(&m, payload);
+    send(s, MSG_ABOUT, payload);
 }
 
 static void send_reply(struct session *s, uint8_t command_seq) {
@@ -188,6 +189,7 @@ static uint8_t act(struct session *s, uint8_t id, const uint8_t *payload, uint32
         }
         safety_stop(f, CAUSE_HOST_REQUEST, 0, now);
         s->reset_due = true;
+        s->reset_asked = now;
         return STATUS_OK;
     }
     case MSG_DICTIONARY: {
@@ -308,9 +310,12 @@ void session_turn(struct session *s) {
             send_stopped(s);
         }
         if (due(&s->due_telemetry, period(TELEMETRY_HZ), now)) send_telemetry(s, now);
-        if (due(&s->due_stats, period(STATS_HZ), now)) send_stats(s);
+        if (due(&s->due_stats, period(STATS_HZ), now)) {
+            send_about(s);
+            send_stats(s);
+        }
     }
-    if (s->reset_due && hal_uart_room(HAL_UART_HOST) >= 256u) hal_reset(); /* the reply is on its way */
+    if (s->reset_due && now - s->reset_asked > period(1000u / RESET_AFTER_MS)) hal_reset();
     uint32_t turn = hal_ticks() - s->last_turn;
     if (turn > s->turn_max) s->turn_max = turn;
     s->last_turn = hal_ticks();

@@ -24,6 +24,7 @@
 #define STATS_HZ 1u
 #define STOPPED_HZ 10u
 #define BEACON_HZ 4u
+#define RESET_AFTER_MS 20u /* the reply leaves first */
 
 struct session {
     struct reader reader;
@@ -31,6 +32,7 @@ struct session {
     struct image_update image;
     bool live, matched;
     bool reset_due;
+    uint32_t reset_asked;
     uint32_t nonce, boot_id;
     uint8_t expected;
     struct { uint8_t status; uint32_t detail; } answers[SESSION_WINDOW];

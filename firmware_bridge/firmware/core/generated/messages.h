@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define MSG_PROTOCOL 1u
-#define MSG_SCHEMA_HASH 0xb6fe4faa58c28b14ull
+#define MSG_SCHEMA_HASH 0x77e739b4b221eb72ull
 #define MSG_PAYLOAD_MAX 133u
 #define MSG_PAYLOAD_MAX_IN 133u
 
@@ -41,7 +41,8 @@ enum msg_id {
     MSG_TELEMETRY = 0x90,
     MSG_STOPPED = 0x91,
     MSG_STATS = 0x92,
-    MSG_DICTIONARY_DATA = 0x93
+    MSG_DICTIONARY_DATA = 0x93,
+    MSG_ABOUT = 0x94
 };
 enum msg_class { CLASS_COMMAND, CLASS_STREAM, CLASS_URGENT };
 
@@ -63,16 +64,17 @@ static const struct msg_info MSG_INFO[] = {
     { 0x21, 133, CLASS_COMMAND, 4, 0xd7037a8fu }, /* image_data */
     { 0x22, 0, CLASS_COMMAND, 4, 0xea1909e6u }, /* image_end */
     { 0x23, 4, CLASS_COMMAND, 4, 0x5a7a9c6au }, /* image_confirm */
-    { 0x81, 40, CLASS_STREAM, 4, 0x759a9355u }, /* welcome */
+    { 0x81, 22, CLASS_STREAM, 4, 0x584c921au }, /* welcome */
     { 0x82, 12, CLASS_STREAM, 2, 0x0000cd1eu }, /* pong */
     { 0x83, 6, CLASS_STREAM, 2, 0x000065f2u }, /* reply */
     { 0x90, 23, CLASS_STREAM, 2, 0x0000cf65u }, /* telemetry */
     { 0x91, 16, CLASS_STREAM, 4, 0xc74efe1bu }, /* stopped */
     { 0x92, 42, CLASS_STREAM, 2, 0x00007e71u }, /* stats */
     { 0x93, 67, CLASS_STREAM, 4, 0x7548c763u }, /* dictionary_data */
+    { 0x94, 18, CLASS_STREAM, 4, 0x62bab071u }, /* about */
 };
 #endif
-#define MSG_COUNT 22u
+#define MSG_COUNT 23u
 
 static inline void msg_put(uint8_t *at, uint64_t value, unsigned bytes) {
     for (unsigned i = 0; i < bytes; i++) at[i] = (uint8_t)(value >> (8u * i));
@@ -396,7 +398,7 @@ static inline int msg_image_confirm_check(const struct msg_image_confirm *m) {
     return -1;
 }
 
-/* answers hello (nonce repeated); sent by itself with nonce 0 four times a second while there is no session */
+/* answers hello (nonce repeated); sent by itself with nonce 0 four times a second while there is no session; short, to get through */
 struct msg_welcome {
     uint8_t protocol;
     uint8_t port;
@@ -404,12 +406,6 @@ struct msg_welcome {
     uint32_t nonce;
     uint32_t boot_id;
     uint32_t tick_hz;
-    uint32_t version;
-    uint8_t build[8];
-    uint16_t capabilities;
-    uint8_t reset_cause;
-    uint8_t slot;
-    uint16_t dictionary_size;
 };
 static inline void msg_welcome_pack(const struct msg_welcome *m, uint8_t *p) {
     msg_put(p + 0, (uint64_t)m->protocol, 1);
@@ -418,12 +414,6 @@ static inline void msg_welcome_pack(const struct msg_welcome *m, uint8_t *p) {
     msg_put(p + 10, (uint64_t)m->nonce, 4);
     msg_put(p + 14, (uint64_t)m->boot_id, 4);
     msg_put(p + 18, (uint64_t)m->tick_hz, 4);
-    msg_put(p + 22, (uint64_t)m->version, 4);
-    memcpy(p + 26, m->build, 8);
-    msg_put(p + 34, (uint64_t)m->capabilities, 2);
-    msg_put(p + 36, (uint64_t)m->reset_cause, 1);
-    msg_put(p + 37, (uint64_t)m->slot, 1);
-    msg_put(p + 38, (uint64_t)m->dictionary_size, 2);
 }
 static inline void msg_welcome_unpack(struct msg_welcome *m, const uint8_t *p) {
     m->protocol = (uint8_t)msg_get(p + 0, 1);
@@ -432,17 +422,10 @@ static inline void msg_welcome_unpack(struct msg_welcome *m, const uint8_t *p) {
     m->nonce = (uint32_t)msg_get(p + 10, 4);
     m->boot_id = (uint32_t)msg_get(p + 14, 4);
     m->tick_hz = (uint32_t)msg_get(p + 18, 4);
-    m->version = (uint32_t)msg_get(p + 22, 4);
-    memcpy(m->build, p + 26, 8);
-    m->capabilities = (uint16_t)msg_get(p + 34, 2);
-    m->reset_cause = (uint8_t)msg_get(p + 36, 1);
-    m->slot = (uint8_t)msg_get(p + 37, 1);
-    m->dictionary_size = (uint16_t)msg_get(p + 38, 2);
 }
 /* Index of the first field outside its range, or -1. */
 static inline int msg_welcome_check(const struct msg_welcome *m) {
     if (m->port > 2) return 1;
-    if (m->reset_cause > 3) return 9;
     (void)m;
     return -1;
 }
@@ -657,6 +640,38 @@ static inline void msg_dictionary_data_unpack(struct msg_dictionary_data *m, con
 }
 /* Index of the first field outside its range, or -1. */
 static inline int msg_dictionary_data_check(const struct msg_dictionary_data *m) {
+    (void)m;
+    return -1;
+}
+
+/* what this firmware is, once a second */
+struct msg_about {
+    uint32_t version;
+    uint8_t build[8];
+    uint16_t capabilities;
+    uint8_t reset_cause;
+    uint8_t slot;
+    uint16_t dictionary_size;
+};
+static inline void msg_about_pack(const struct msg_about *m, uint8_t *p) {
+    msg_put(p + 0, (uint64_t)m->version, 4);
+    memcpy(p + 4, m->build, 8);
+    msg_put(p + 12, (uint64_t)m->capabilities, 2);
+    msg_put(p + 14, (uint64_t)m->reset_cause, 1);
+    msg_put(p + 15, (uint64_t)m->slot, 1);
+    msg_put(p + 16, (uint64_t)m->dictionary_size, 2);
+}
+static inline void msg_about_unpack(struct msg_about *m, const uint8_t *p) {
+    m->version = (uint32_t)msg_get(p + 0, 4);
+    memcpy(m->build, p + 4, 8);
+    m->capabilities = (uint16_t)msg_get(p + 12, 2);
+    m->reset_cause = (uint8_t)msg_get(p + 14, 1);
+    m->slot = (uint8_t)msg_get(p + 15, 1);
+    m->dictionary_size = (uint16_t)msg_get(p + 16, 2);
+}
+/* Index of the first field outside its range, or -1. */
+static inline int msg_about_check(const struct msg_about *m) {
+    if (m->reset_cause > 3) return 3;
     (void)m;
     return -1;
 }

@@ -195,3 +195,11 @@ int64_t host_flash_operations(void) { return operations; }
 void host_flash_write(unsigned area, uint32_t at, const uint8_t *data, uint32_t len) { memcpy(area_bytes(area) + at, data, len); }
 uint32_t host_flash_peek(unsigned area, uint32_t at, uint8_t *data, uint32_t len) { return hal_flash_read(area, at, data, len) ? len : 0; }
 int host_check_image(unsigned slot) { return image_whole(slot); }
+
+void host_counters(uint32_t out[7]) {
+    const struct safety *f = &session.safety;
+    const uint32_t values[7] = {f->late, f->future, f->range, f->wrong_state, f->stale, f->accepted, f->executed};
+    memcpy(out, values, sizeof values);
+}
+
+int host_expected(void) { return session.expected; }

@@ -36,5 +36,9 @@ void host_flash_write(unsigned area, uint32_t at, const uint8_t *data, uint32_t 
 uint32_t host_flash_peek(unsigned area, uint32_t at, uint8_t *data, uint32_t len);
 int64_t host_flash_operations(void);
 int host_check_image(unsigned slot);
+/* Refused late, future, range, state, stale; accepted, executed. */
+void host_counters(uint32_t out[7]);
+/* The number of the next command. */
+int host_expected(void);
 
 #endif
