@@ -10,7 +10,7 @@ static struct {
     struct force_map map;
     struct line line;
     uint8_t tag;             /* so many more registers are asked for; changes after each time-out */
-    uint8_t missed;          /* questions in a row without an answer, at most 2 */
+    uint8_t missed;          /* questions in a row without an answer, at most FORCE_MISSED_MIN */
     bool silent;
     uint32_t last_raw;
     uint32_t period, retry;  /* ticks */
@@ -172,17 +172,18 @@ void force_poll(void)
             cell.state.timeouts++;
             cell.sample.fault = cell.silent ? FORCE_SILENT : cell.sample.fault;
             cell.tag = (uint8_t)((cell.tag + 1u) % (1u + cell.map.spare));
-            cell.missed = cell.missed < 2u ? (uint8_t)(cell.missed + 1u) : cell.missed;
+            cell.missed = (uint8_t)(cell.missed < FORCE_MISSED_MIN ? cell.missed + 1u : cell.missed);
         }
     }
     const uint32_t now = hal_ticks();
-    if (!cell.silent && now - cell.heard >= cell.silence) {
+    /* a transmitter that answers with exceptions gives no samples either, and the exception says more */
+    const bool refusing = cell.sample.fault == FORCE_EXCEPTION;
+    if (!cell.silent && (refusing || cell.missed >= FORCE_MISSED_MIN) && now - cell.heard >= cell.silence) {
         cell.silent = true;
         cell.sample.valid = false;
-        /* a transmitter that answers with exceptions is not silent, and the exception says more */
-        cell.sample.fault = cell.sample.fault == FORCE_EXCEPTION ? FORCE_EXCEPTION : FORCE_SILENT;
+        cell.sample.fault = refusing ? FORCE_EXCEPTION : FORCE_SILENT;
     }
-    if (cell.line.state == LINE_IDLE && now - cell.since >= (cell.missed < 2u ? cell.period : cell.retry)) {
+    if (cell.line.state == LINE_IDLE && now - cell.since >= (cell.missed < FORCE_MISSED_MIN ? cell.period : cell.retry)) {
         cell.since = now;
         ask();
     }

@@ -4,7 +4,7 @@
  * byte count, registers big endian, CRC; or unit, function + 128, exception code, CRC. Source: "MODBUS over serial line", V1.02, 2.5.1.
  *
  * How the driver uses it:
- *  - asked every 10 ms, and every 50 ms after the second question in a row without an answer; between an answer and the next question lie 3.5 characters, at least 1.75 ms (the fixed value above 19200 baud).
+ *  - asked every 10 ms, and every 50 ms after FORCE_MISSED_MIN questions in a row without an answer; between an answer and the next question lie 3.5 characters, at least 1.75 ms (the fixed value above 19200 baud).
  *  - an answer counts when unit, function, length and CRC are right; gaps inside it are not measured, since a port's queue hides them.
  *  - an answer that comes after its time-out is not taken for the next one: the number of registers asked for goes round 1 + `spare` values,
  *    one further after each time-out. With three spare registers an answer would have to be 100 ms late to pass for a new one; with none, any may.
@@ -22,6 +22,7 @@
 #define FORCE_RETRY_MS 50u
 #define FORCE_SPARE_MAX 3u
 #define FORCE_SILENT_MS 100u
+#define FORCE_MISSED_MIN 2u /* questions: a processor that stood still for a while says nothing about the line */
 
 /* Bits of the status register. */
 #define FORCE_STATUS_OVERLOAD 1u /* the cell is beyond its range */

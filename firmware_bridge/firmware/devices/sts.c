@@ -23,6 +23,7 @@ struct axis {
     bool suspect;           /* an answer was missed: read before writing */
     bool silent;
     bool reporting;         /* a lost torque, until report_since + STS_REPORT_MS */
+    uint8_t missed;         /* questions in a row without an answer, at most STS_MISSED_MIN */
     uint8_t off_range;      /* angles in a row that lie outside the range, at most STS_OFF_RANGE_MAX */
     uint8_t tag;            /* so many more registers are asked for; changes after each time-out */
     uint8_t turn;           /* counts slots, for the long reads */
@@ -313,6 +314,7 @@ static void take(struct axis *axis, const uint8_t *packet, uint32_t t_ticks)
     axis->state.status = packet[4];
     axis->heard = t_ticks;
     axis->silent = false;
+    axis->missed = 0;
     if (bus.first == REG_MODEL) {
         take_identity(axis, data);
         return;
@@ -367,6 +369,7 @@ static void missed(struct axis *axis)
 {
     axis->state.timeouts++;
     axis->suspect = true;
+    axis->missed = (uint8_t)(axis->missed < STS_MISSED_MIN ? axis->missed + 1u : axis->missed);
     axis->tag = (uint8_t)((axis->tag + 1u) % STS_TAGS);
 }
 
@@ -376,7 +379,7 @@ static void watch(struct axis *axis, uint32_t now)
     if (axis->reporting && now - axis->report_since >= bus.report) {
         axis->reporting = false;
     }
-    if (!axis->silent && now - axis->heard >= bus.silent) {
+    if (!axis->silent && axis->missed >= STS_MISSED_MIN && now - axis->heard >= bus.silent) {
         axis->silent = true;
         axis->state.identity = STS_UNKNOWN; /* it may be another servo that comes back */
         axis->sample.valid = false;

@@ -30,7 +30,8 @@
 #define STS_SLOT_US 5000u
 #define STS_TIMEOUT_US 20000u         /* a real servo answers within 1 ms; an emulated one shares a busy machine */
 #define STS_QUIET_US 200u
-#define STS_SILENT_MS 100u
+#define STS_SILENT_MS 100u            /* without an answer, of which */
+#define STS_MISSED_MIN 2u             /* questions at least: a processor that stood still for a while says nothing about the bus */
 #define STS_RETRY_MS 50u              /* a silent servo is asked this often */
 #define STS_REPORT_MS 200u            /* a lost torque is reported for this long, so that the core cannot miss it */
 #define STS_VERIFY_EVERY 5u

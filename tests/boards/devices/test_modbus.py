@@ -155,6 +155,7 @@ def test_garbage_raises_nothing_and_is_forgotten(noise: list[tuple[bytes, int]])
 
 
 @given(st.binary(max_size=30), st.integers(1, 8))
+@settings(deadline=None)
 def test_noise_does_not_hide_a_question(noise: bytes, cut: int) -> None:
     cell = LoadCell(lambda: 1.0)
     said = noise + ALL
@@ -163,6 +164,7 @@ def test_noise_does_not_hide_a_question(noise: bytes, cut: int) -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.binary(min_size=4, max_size=4))
+@settings(deadline=None)
 def test_every_question_of_eight_bytes_has_at_most_one_answer(unit: int, function: int, rest: bytes) -> None:
     answer = ask(LoadCell(lambda: 1.0), frame(unit, bytes([function]) + rest))
     if unit != 1:

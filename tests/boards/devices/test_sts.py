@@ -221,6 +221,7 @@ def test_garbage_raises_nothing_and_is_forgotten(noise: list[tuple[bytes, int]])
 
 
 @given(st.binary(max_size=30).filter(lambda noise: HEADER not in noise and noise[-1:] != b"\xff"), st.integers(1, 8))
+@settings(deadline=None)
 def test_noise_without_a_header_does_not_hide_a_question(noise: bytes, cut: int) -> None:
     bus = head(ServoAxes())
     said = noise + PING_1

@@ -189,12 +189,8 @@ class Bench:
         """One turn of the main loop, and what the lines carried meanwhile."""
         self.t_ns += STEP_NS
         self.lib.bench_ticks(self.ticks())
-        for port, device in self.devices.items():
-            heard = self._to[port].arrived(self.t_ns)
-            if heard:
-                device.feed(heard, self.t_ns)
-            self._from[port].put(device.take(self.t_ns), self.t_ns)
-            self.push(port, self._from[port].arrived(self.t_ns))
+        for port in self.devices:
+            self._carry(port)
         self.lib.motor_poll()
         self.lib.force_poll()
         assert self.lib.bench_calls() <= CALLS_MAX
@@ -205,6 +201,13 @@ class Bench:
             self.lossy[port] -= dropped
             self._to[port].put(sent[dropped:], self.t_ns)
 
+    def _carry(self, port: int) -> None:
+        heard = self._to[port].arrived(self.t_ns)
+        if heard:
+            self.devices[port].feed(heard, self.t_ns)
+        self._from[port].put(self.devices[port].take(self.t_ns), self.t_ns)
+        self.push(port, self._from[port].arrived(self.t_ns))
+
     def _take(self, port: int) -> bytes:
         buffer = ctypes.create_string_buffer(1024)
         count = self.lib.bench_take(port, buffer, 1024)
@@ -214,6 +217,14 @@ class Bench:
         """Bytes that the firmware receives now, from whomever."""
         if data:
             self.lib.bench_push(port, data, len(data))
+
+    def stall(self, seconds: float) -> None:
+        """The processor stands still (it erases flash, an emulator has no CPU); devices and lines go on."""
+        until_ns = self.t_ns + round(seconds * 1e9)
+        while self.t_ns < until_ns:
+            self.t_ns += STEP_NS
+            for port in self.devices:
+                self._carry(port)
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

@@ -57,7 +57,7 @@ def test_check_values(lib: ctypes.CDLL, data: bytes, value: int) -> None:
 
 
 @given(st.binary(max_size=64))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_sides_compute_the_same_crc(lib: ctypes.CDLL, data: bytes) -> None:
     assert lib.modbus_crc(data, len(data)) == crc(data)
 
@@ -133,7 +133,7 @@ class Canned:
 
 
 @given(st.one_of(st.floats(width=32), st.floats(-400.0, 400.0, width=32)))
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_floats_round_to_the_nearest_hundredth_of_a_newton(lib: ctypes.CDLL, value: float) -> None:
     """No floating point in the firmware: for every binary32 the sample is the nearest integer, saturated; no number gives no sample."""
     bench = Bench(lib, {FORCE: Canned(struct.pack(">fH", value, 0))}, force_map=ForceMap(unit=1, function=4, first=0, format=FLOAT32, spare=0))
@@ -280,6 +280,17 @@ def test_a_stuck_value_is_counted(lib: ctypes.CDLL) -> None:
     rig.cell.faults.stuck = False
     rig.bench.run(0.05)
     assert rig.bench.cell_state().unchanged <= 1
+
+
+@pytest.mark.parametrize("offset_us", range(0, 10_000, 1200))
+def test_a_processor_that_stood_still_blames_nobody(lib: ctypes.CDLL, offset_us: int) -> None:
+    rig = Rig(lib).started()
+    rig.bench.run(offset_us * 1e-6)
+    rig.bench.stall(0.5)
+    for _ in range(500):
+        rig.bench.step()
+        assert rig.bench.force().valid
+        assert rig.bench.force().fault == FORCE_OK
 
 
 def test_it_loses_its_power_and_gets_it_back(lib: ctypes.CDLL) -> None:

@@ -395,6 +395,19 @@ def test_a_stuck_encoder_repeats_itself_while_the_axis_moves(lib: ctypes.CDLL) -
     assert abs(rig.bench.motor(PAN).position_cdeg - 4000) <= STEP_CDEG
 
 
+@pytest.mark.parametrize("offset_us", range(0, 6000, 800))
+def test_a_processor_that_stood_still_blames_nobody(lib: ctypes.CDLL, offset_us: int) -> None:
+    rig = Rig(lib).started()
+    rig.bench.run(offset_us * 1e-6)
+    rig.bench.stall(0.5)
+    for _ in range(500):
+        rig.bench.step()
+        for axis in (PAN, TILT):
+            assert rig.bench.motor(axis).valid
+            assert rig.bench.motor(axis).fault == MOTOR_OK
+    assert rig.bench.age_ns(rig.bench.motor(PAN).t_ticks) < 25_000_000
+
+
 def test_the_bus_loses_its_power_and_gets_it_back(lib: ctypes.CDLL) -> None:
     rig = Rig(lib).started()
     lib.motor_target(PAN, 2000)
