@@ -145,15 +145,19 @@ class Link:
     def open(cls, url: str, clock: Clock, timeout_s: float = 3.0) -> Link:
         """Open `url` and wait for a session. Raises PortError or LinkError with the next step; the port is closed again then."""
         link = cls(url, clock)
-        try:
-            with link._lock:
-                link._open_port()
-            link._thread.start()
-            link.wait_session(timeout_s)
-        except DeviceError:
-            link.close()
-            raise
+        link.start(timeout_s)
         return link
+
+    def start(self, timeout_s: float = 3.0) -> None:
+        """What `open` does after making the link."""
+        try:
+            with self._lock:
+                self._open_port()
+            self._thread.start()
+            self.wait_session(timeout_s)
+        except DeviceError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stop what is armed, end the session, close the port. A second call does nothing."""

@@ -405,7 +405,7 @@ class Session:
         base = RTO_FIRST_NS if self._srtt_ns == 0 else max(RTO_MIN_NS, self._srtt_ns + 4 * self._rttvar_ns)
         base += sum(len(f.frame) for f in self._flying) * 1_000_000_000 // LINE_BYTES_S_MIN
         sends = self._flying[0].sends
-        return self._progress_ns + min(RTO_MAX_NS, base << min(sends - 1, 2))  # nobody else is on this line: fourfold is enough
+        return self._progress_ns + min(RTO_MAX_NS, base << min(sends - 1, 1))  # nobody else is on this line: doubling is enough
 
     def _count(self, message_id: int) -> int:
         seq = self._stream_seq.get(message_id, 0)

@@ -9,14 +9,31 @@ from innervate.boards.emulator.devices.modbus import LoadCell
 from innervate.boards.emulator.devices.plants import ServoAxes
 from innervate.boards.emulator.devices.port import DevicePort
 from innervate.boards.emulator.devices.sts import head
-from innervate.firmware_bridge.link import Link
+from innervate.firmware_bridge.link import Link, LinkError
 from innervate.firmware_bridge.messages import Configure, Safe
+from innervate.firmware_bridge.messages import State as Motion
 from innervate.firmware_bridge.qemu import Qemu
 from innervate.runtime.loop.clock import RealClock
 from tests.firmware_bridge.build import build
 
 # The deadman is at its longest here: a busy test machine may keep a host thread from running for 100 ms.
 LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 500, Safe.HOLD, 0.0, 0, 0)
+
+
+def arm(link: Link, limits: Configure = LIMITS, tries: int = 20) -> None:
+    """Wait for the devices, configure, arm. A busy test machine makes simulated servos late, which rightly stops the firmware: try again."""
+    for attempt in range(tries):
+        link.wait(lambda: link.telemetry is not None and link.telemetry.telemetry.device_faults == 0, 30.0)
+        sample = link.telemetry
+        if sample is not None and sample.telemetry.state in (Motion.READY, Motion.MOVING):
+            return
+        try:
+            link.configure(limits, 5.0)
+            link.rearm(5.0)
+            return
+        except LinkError as error:
+            if attempt == tries - 1 or "servo" not in str(error):
+                raise
 
 
 class Rig:
@@ -39,13 +56,9 @@ class Rig:
         self.stack.callback(link.close)
         return link
 
-    def armed(self, limits: Configure = LIMITS, url: str | None = None) -> Link:
-        """Open, wait for the devices, configure, arm."""
-        link = self.open(url)
-        link.wait(lambda: link.telemetry is not None and link.telemetry.telemetry.device_faults == 0, 10.0)
-        link.configure(limits, 5.0)
-        link.rearm(5.0)
-        return link
+    def arm(self, link: Link, limits: Configure = LIMITS) -> None:
+        """Wait for the devices, configure, arm; what is armed stays so."""
+        arm(link, limits)
 
     def __enter__(self) -> Rig:
         return self

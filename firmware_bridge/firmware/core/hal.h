@@ -54,7 +54,7 @@ uint32_t hal_tick_hz(void);
 /* --- safety -------------------------------------------------------------------------------------------------------- */
 
 /* The independent watchdog starts at boot and bites after HAL_WATCHDOG_MS without a kick. Only the main loop kicks it, once per turn,
- * after the safety step: devices never do. */
+ * after the safety step, and the check of an image, while nothing moves: devices never do. */
 #define HAL_WATCHDOG_MS 200u
 void hal_watchdog_kick(void);
 

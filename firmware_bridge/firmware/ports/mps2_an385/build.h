@@ -1,0 +1,10 @@
+#ifndef INNERVATE_BUILD_H
+#define INNERVATE_BUILD_H
+
+#include "key.h"
+
+#define BUILD_PORT PORT_MPS2_AN385
+#define BUILD_VERSION FIRMWARE_VERSION
+#define BUILD_ID FIRMWARE_BUILD
+
+#endif
