@@ -1,7 +1,7 @@
 # Innervate. `make run` and `make test` set up what they need; `make help` lists the rest.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint typecheck imports unit bench eval train setup links packages lock clean clean-venv
+.PHONY: help run test lint typecheck imports unit bench bench-link fuzz firmware eval train setup links packages lock clean clean-venv
 
 PY := .venv/bin/python
 INNERVATE := .venv/bin/innervate
@@ -58,6 +58,21 @@ unit: ## the tests alone; TESTS=tests/loop for one folder
 bench: ## speed and memory on this machine
 	@.ci/setup run
 	$(ONE_THREAD) $(INNERVATE) bench $(ARGS)
+
+firmware: ## the microcontroller's firmware, all of it, into out/firmware
+	@.ci/setup dev
+	@$(MAKE) --no-print-directory -C firmware_bridge/firmware all update size
+
+bench-link: ## the link to the microcontroller, against the raw echo of the same QEMU
+	@.ci/setup dev
+	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware host storm stm32f405 echo
+	$(PY) -m innervate.firmware_bridge.bench $(ARGS)
+
+fuzz: ## half an hour of the fuzzer on the firmware's parser and session; SECONDS=60 for less
+	@.ci/setup dev
+	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware fuzz
+	@mkdir -p out/fuzz
+	out/firmware/fuzz -max_total_time=$(or $(SECONDS),1800) -max_len=1200 -print_final_stats=1 -artifact_prefix=out/fuzz/ out/fuzz
 
 eval: ## how often the device does what it is told, with 95 % intervals
 	@.ci/setup run

@@ -10,9 +10,9 @@ States and what leads from one to the next (TRANSITIONS is the table that the co
     any       --close-->     closed
 
 Rules and invariants
-- Commands are numbered from 0 in each session; the newest sent is less than WINDOW after the oldest unanswered. The oldest unanswered one is never given up while the session
-  lives; each is reported exactly once: Replied, or Dropped when the session ends first. What was dropped may or may not have been done, so
-  nothing is sent again in a new session by itself: limits, arming and motion are for the owner of the link to decide anew.
+- Commands are numbered from 0 in each session; the newest sent is less than WINDOW after the oldest unanswered. None is given up while the
+  session lives; each is reported exactly once: Replied, or Dropped when the session ends first. What was dropped may or may not have been
+  done, so nothing is sent again in a new session by itself: limits, arming and motion are for the owner of the link to decide anew.
 - A stop goes ahead of everything that waits, in any state but closed, and again every STOP_REPEAT_NS until `stopped` returns its token.
   It forgets the setpoints that wait.
 - Streams are sent once. A newer setpoint replaces one that has not left yet. Gaps in the firmware's streams are counted per message.

@@ -1,4 +1,7 @@
-"""The ELF that would be flashed, in QEMU, over real sockets. No claim about real time: durations are the firmware's own stamps, time-outs are seconds."""
+"""The ELF that would be flashed, in QEMU, over real sockets.
+
+No claim about real time: durations are the firmware's own stamps, time-outs are seconds.
+"""
 
 from __future__ import annotations
 

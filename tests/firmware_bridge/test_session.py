@@ -164,7 +164,7 @@ def test_a_foreign_schema_keeps_telemetry_refuses_motion_and_names_the_file() ->
     assert pair.ask(Probe(bytes(16))).status is Status.OK
     with pytest.raises(LocalProtocolError, match=r"host\.elf|\.img"):
         pair.session.command(LIMITS)
-    with pytest.raises(LocalProtocolError, match="schema 0*"):
+    with pytest.raises(LocalProtocolError, match="schema 0"):
         pair.session.stream(Setpoint(0, 0, 0.0, 0.0))
     pair.events.clear()
     for _ in range(100):
@@ -210,6 +210,9 @@ MESSAGE_BYTES = st.sampled_from(sorted(MESSAGES)).flatmap(
 )
 
 
+CALLS = st.sampled_from(["command", "stop", "stream", "welcome", "close"])
+
+
 def _frame(kind_id: int, seq: int, payload: bytes) -> bytes:
     kind = MESSAGES[kind_id]
     body = bytes((kind_id, seq)) + payload
@@ -217,7 +220,7 @@ def _frame(kind_id: int, seq: int, payload: bytes) -> bytes:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(st.binary(max_size=80), MESSAGE_BYTES, st.sampled_from(["command", "stop", "stream", "welcome", "close"]), st.integers(0, 3000))))
+@given(st.lists(st.one_of(st.binary(max_size=80), MESSAGE_BYTES, CALLS, st.integers(0, 3000))))
 def test_a_session_survives_every_peer(steps: list[bytes | tuple[int, int, bytes] | str | int]) -> None:
     """Invariants: receive and poll never raise; each command ends at most once; at most WINDOW fly; bytes come out only while not closed."""
     session, now, nonce = Session(), 0, 7

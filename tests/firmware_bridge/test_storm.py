@@ -24,7 +24,8 @@ def test_the_fuzzer_finds_nothing(tmp_path: Path) -> None:
     """Invariants: those of firmware/ports/host/fuzz.c; `make fuzz` runs it for half an hour."""
     program = build("fuzz") / "fuzz"
     options = ["-max_total_time=20", "-max_len=1200", "-seed=1", f"-artifact_prefix={tmp_path}/"]
-    done = subprocess.run([program, *options, tmp_path], capture_output=True, text=True, check=False, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run([program, *options, tmp_path], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
