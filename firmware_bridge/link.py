@@ -50,6 +50,7 @@ from innervate.firmware_bridge.messages import (
 )
 from innervate.firmware_bridge.session import Connected, Counters, Disconnected, Dropped, Event, Received, Replied, Session, State
 from innervate.firmware_bridge.transport import PortError, Transport
+from innervate.firmware_bridge.words import explain
 from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.errors import DeviceError
 
@@ -90,26 +91,6 @@ class Info:
     fault: str
     clock: Stamp
     counters: Counters
-
-
-def explain(stopped: Stopped, limits: Configure | None = None) -> str:
-    """Say in words why the firmware stopped, and the next step."""
-    deadman = f" (limit {limits.deadman_ms} ms)" if limits else ""
-    words = {
-        Cause.BOOT: "the firmware has just started; configure and re-arm",
-        Cause.HOST_REQUEST: "the host asked for a stop",
-        Cause.HOST_EXIT: "the host program ended",
-        Cause.HOST_FAULT: "the host reported a fault",
-        Cause.DEADMAN: f"host sent no valid setpoint for {stopped.detail} ms{deadman}; see why the control loop was late",
-        Cause.FORCE_OVER: f"force {stopped.detail / 100:.2f} N is above the limit; let go, then re-arm",
-        Cause.FORCE_STUCK: f"the force sensor says {stopped.detail / 100:.2f} N and nothing else; check its cable",
-        Cause.FORCE_MISSING: "no samples from the force sensor; check its power and cable",
-        Cause.MOTOR: f"servo {stopped.detail // 256 + 1} reports fault {stopped.detail % 256}; check its power and cable",
-        Cause.SESSION: "another host session began in mid-motion",
-        Cause.WATCHDOG: "the watchdog restarted the firmware; report this",
-        Cause.UPDATE: "a firmware update began",
-    }
-    return words.get(stopped.cause, f"cause {stopped.cause!r}")
 
 
 class Link:
@@ -267,6 +248,7 @@ class Link:
                 self._session.stop(cause, self._clock.now_ns())
             except LocalProtocolError as error:
                 raise LinkError(self._transport.url, "no port to send a stop through", "", "the deadman stops what moves; cut the power") from error
+            self._transport.discard_unsent()  # commands among it are sent again; the stop frame begins with a delimiter
             self._pump()
 
     # --- requests ----------------------------------------------------------------------------------------------------

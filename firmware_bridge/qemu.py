@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -47,7 +48,8 @@ def _listens(port: int) -> bool:
 class Qemu:
     """One emulated board. `urls` and `ports` are those of the lines host, servo, force; close it, or use it as a context manager."""
 
-    def __init__(self, elf: Path, machine: str = "netduinoplus2") -> None:
+    def __init__(self, elf: Path, machine: str = "netduinoplus2", flash: Mapping[int, Path] | None = None) -> None:
+        """Start `elf`; `flash` lays the bytes of files at addresses, over what the ELF puts there. Raises EmulatorError with the next step."""
         program = shutil.which("qemu-system-arm")
         if program is None:
             raise EmulatorError("qemu", "qemu-system-arm is not installed", "", "apt-get install qemu-system-arm")
@@ -57,6 +59,8 @@ class Qemu:
             self.ports = _free_ports(MACHINES[machine])
             lines = [part for port in self.ports for part in ("-serial", f"tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on")]
             command = [program, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(elf), *lines]
+            for address, file in (flash or {}).items():
+                command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             if self._wait_listening():
                 break

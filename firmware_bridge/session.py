@@ -52,7 +52,7 @@ from innervate.firmware_bridge.messages import (
 
 MS = 1_000_000
 HELLO_NS = 20 * MS  # at 10 % byte loss one hello in ten arrives and one welcome in twenty-four
-SILENCE_NS = 2_000 * MS  # 400 telemetry frames; at 10 % byte loss one in twelve gets through
+SILENCE_NS = 3_000 * MS  # above the 2 s that erasing a slot may take, when the firmware is deaf and still
 WINDOW = 8  # as SESSION_WINDOW in firmware/core/session.h
 RTO_FIRST_NS = 60 * MS
 RTO_MIN_NS = 15 * MS

@@ -157,6 +157,13 @@ class Transport:
         except OSError as error:
             self._fail(error)
 
+    def discard_unsent(self) -> None:
+        """Forget what has not left yet, here and in the kernel where that can be told: something urgent comes. A frame may be cut by this."""
+        self._out.clear()
+        if self._port is not None and not isinstance(self._port, sockets.socket):
+            with contextlib.suppress(OSError):
+                self._port.reset_output_buffer()
+
     def _fail(self, error: Exception) -> None:
         self.shut()
         raise PortError(self.url, f"the port went away ({error})", "a port that stays", "plug it in again; the link reconnects by itself") from error

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from innervate.firmware_bridge.link import Link, LinkError, explain
+from innervate.firmware_bridge import wire
+from innervate.firmware_bridge.link import Link, LinkError
 from innervate.firmware_bridge.messages import Cause, Port, Probe, Reset, Status
 from innervate.firmware_bridge.messages import State as Motion
 from innervate.firmware_bridge.qemu import Qemu
 from innervate.firmware_bridge.session import Session, State
 from innervate.firmware_bridge.transport import PortError, Transport
+from innervate.firmware_bridge.words import explain
 from innervate.runtime.loop.clock import RealClock
 from tests.firmware_bridge.build import build
 from tests.firmware_bridge.lossy import Faults
@@ -272,6 +274,30 @@ def test_a_gps_is_not_our_firmware() -> None:
         thread.join()
         os.close(ours)
         os.close(theirs)
+
+
+def journal(slot: int) -> bytes:
+    """A page whose one record says: keep this slot (firmware/core/boot.h)."""
+    body = bytes((0x42, 0x4A, 1, slot)) + (7).to_bytes(4, "little") + bytes(4)
+    return body + wire.crc(0xFFFFFFFF, 4, body).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("slot", "damaged", "runs"), [(1, False, 1), (0, False, 0), (1, True, 0)])
+def test_the_loader_starts_the_slot_that_the_journal_names(tmp_path: Path, slot: int, damaged: bool, runs: int) -> None:
+    """The flash as an update would have left it: a signed image in slot B, a journal. A damaged image is not started."""
+    image = bytearray((build("update") / "update-b.img").read_bytes())
+    image[-1] ^= damaged
+    (tmp_path / "b.img").write_bytes(image)
+    (tmp_path / "journal").write_bytes(journal(slot))
+    contents = {0x08040000: tmp_path / "b.img", 0x08004000: tmp_path / "journal"}
+    with Qemu(build("stm32f405") / "stm32f405.elf", flash=contents) as qemu:
+        link = Link.open(qemu.url, RealClock(), TIMEOUT_S)
+        try:
+            link.wait(lambda: link.info.about is not None, TIMEOUT_S)
+            about = link.info.about
+            assert about is not None and about.slot == runs
+        finally:
+            link.close()
 
 
 def test_the_watchdog_of_the_mps2_truly_resets() -> None:
