@@ -21,7 +21,8 @@ def samples(ticks: int) -> torch.Tensor:
 def whole_track(ear: Ear, pcm: torch.Tensor) -> torch.Tensor:
     mel = torch.log(mel_power(torch.cat([torch.zeros(240), pcm[0]])) + 1e-8)
     with torch.no_grad():
-        return ear(mel[None])[0]
+        latents: torch.Tensor = ear(mel[None])[0]
+    return latents
 
 
 def test_white_noise_has_its_variance_in_every_band() -> None:

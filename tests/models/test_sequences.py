@@ -16,7 +16,6 @@ from innervate.models.sequences import (
     IDLE,
     IGNORE,
     SO_MOTOR,
-    TICKS,
     TOKEN,
     Builder,
     FrameBank,
@@ -25,6 +24,7 @@ from innervate.models.sequences import (
     collate,
     double_labels,
 )
+from innervate.models.speech import TICKS
 
 
 @pytest.fixture(scope="module")
