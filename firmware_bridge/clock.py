@@ -14,10 +14,10 @@ between any two pings lie at least t0_j - t3_i and at most t3_j - t0_i nanosecon
 middle of what all pairs allow, and `drift` half of it plus DRIFT_PPM_STEP for a crystal that warms up inside the window.
 
 Assumptions, without which no bound holds: the counter runs from reset to reset and never pauses or jumps; the host's clock is monotonic.
-Both can be broken from outside (a suspended host, a paused emulator). That shows as an empty intersection, as a stamp from after its own
-arrival, or as one from implausibly long before it (PAUSE_NS more than a round trip). Then the window is thrown away, `steps` counts, and
-until the next ping there is no bound at all (`bound_ns` is None). Before anything that would show it has arrived the bound is wrong: no
-clock without a third one can do better. A late stamp throws the window away as well, since a queue and a pause look the same.
+Both can be broken from outside (a suspended host, a paused emulator). An empty intersection, or a stamp from after its own arrival, proves
+it: the window is thrown away and `steps` counts. A stamp that came implausibly late (PAUSE_NS more than a round trip) may be a pause or a
+busy host: until the next ping tells, stamps have no bound (`bound_ns` is None) and `suspect` asks for that ping. Before anything that
+would show it has arrived the bound is wrong: no clock without a third one can do better.
 
 Wrap: ticks are 32 bits; a stamp is unwrapped to the one nearest to the newest ping, right while that is younger than half a wrap (180 s in
 QEMU at 11.9 MHz, 2147 s on the board at 1 MHz).
@@ -61,6 +61,7 @@ class ClockSync:
 
     tick_hz: int
     steps: int = 0
+    suspect: bool = False
     _pings: deque[Ping] = field(default_factory=lambda: deque(maxlen=WINDOW_PINGS))
     _rate_hz: float = 0.0
     _drift: float = 0.0
@@ -81,6 +82,7 @@ class ClockSync:
             if low > received_ns or high < sent_ns:  # nothing can be true: the past does not fit the present
                 self._step()
         self._pings.append(ping)
+        self.suspect = False
         self._regress()
 
     def to_host(self, tick: int, arrived_ns: int | None = None) -> Stamp:
@@ -91,10 +93,13 @@ class ClockSync:
         if arrived_ns is not None:
             late = arrived_ns - high
             usual = min(p.received_ns - p.sent_ns for p in self._pings)
-            if low > arrived_ns or late > PAUSE_NS + usual:
+            if low > arrived_ns:
                 self._step()
                 return Stamp(arrived_ns, None)
+            self.suspect = self.suspect or late > PAUSE_NS + usual
             high = min(high, arrived_ns)
+        if self.suspect:
+            return Stamp(round((low + high) / 2), None)
         return Stamp(round((low + high) / 2), max(1, round((high - low) / 2)))
 
     def to_ticks(self, t_ns: int) -> int | None:
@@ -168,5 +173,6 @@ class ClockSync:
 
     def _forget(self) -> None:
         self._pings.clear()
+        self.suspect = False
         self._rate_hz = float(self.tick_hz)
         self._drift = RATE_PPM_BOOT * 1e-6

@@ -107,6 +107,7 @@ class Link:
         self._pings: dict[int, int] = {}
         self._ping_token = 0
         self._ping_due_ns = 0
+        self._ping_ns = 0
         self._reopen_ns = 0
         self._fault = "not opened yet"
         self._limits: Configure | None = None
@@ -397,6 +398,7 @@ class Link:
         while len(self._pings) > PINGS_FLYING_MAX:
             self._pings.pop(next(iter(self._pings)))
         young = self._sync is None or self._sync.pings < PINGS_FAST
+        self._ping_ns = now
         self._ping_due_ns = now + (PING_FAST_NS if young else PING_SLOW_NS)
         self._session.stream(Ping(self._ping_token))
 
@@ -431,6 +433,8 @@ class Link:
         if isinstance(message, Telemetry) and self._sync is not None:
             self._telemetry = Sample(message, self._sync.to_host(message.t_ticks, now), now, event.gap)
             self._history.append(self._telemetry)
+            if self._telemetry.stamp.bound_ns is None:  # a step or a doubt: ask at once, but no faster than PING_FAST_NS
+                self._ping_due_ns = min(self._ping_due_ns, self._ping_ns + PING_FAST_NS)
         elif isinstance(message, Pong) and self._sync is not None:
             sent = self._pings.pop(message.token, None)
             if sent is not None:

@@ -8,7 +8,7 @@ import threading
 import time
 from types import TracebackType
 
-from tests.firmware_bridge.mcu import Mcu
+from innervate.firmware_bridge.simulated import SimulatedMcu
 
 TURN_S = 0.001
 
@@ -16,7 +16,7 @@ TURN_S = 0.001
 class Served:
     """Serves `mcu` on `url` until closed; one client at a time. Hold `lock` to touch the mcu meanwhile."""
 
-    def __init__(self, mcu: Mcu) -> None:
+    def __init__(self, mcu: SimulatedMcu) -> None:
         self.mcu = mcu
         self.lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))

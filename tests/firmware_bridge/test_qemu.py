@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from innervate.firmware_bridge import wire
+from innervate.firmware_bridge.line_faults import Faults
 from innervate.firmware_bridge.link import Link, LinkError
 from innervate.firmware_bridge.messages import Cause, Port, Probe, Reset, Status
 from innervate.firmware_bridge.messages import State as Motion
@@ -28,7 +29,6 @@ from innervate.firmware_bridge.transport import PortError, Transport
 from innervate.firmware_bridge.words import explain
 from innervate.runtime.loop.clock import RealClock
 from tests.firmware_bridge.build import build
-from tests.firmware_bridge.lossy import Faults
 from tests.firmware_bridge.proxy import FaultProxy
 from tests.firmware_bridge.rig import LIMITS, Rig
 
@@ -76,7 +76,7 @@ def test_the_handshake_tells_who_is_there(link: Link) -> None:
     assert info.state is State.LIVE and info.welcome is not None and info.welcome.port is Port.STM32F405
     assert 1e6 < info.welcome.tick_hz < 2e7
     assert set(link.dictionary()) == {"capabilities", "enums", "messages", "protocol"}
-    assert info.clock.bound_ns is not None
+    link.wait(lambda: link.info.clock.bound_ns is not None, TIMEOUT_S)
 
 
 def test_setpoints_move_the_servos(rig: Rig, link: Link) -> None:

@@ -27,6 +27,8 @@ from innervate.firmware_bridge.messages import (
     Telemetry,
     Welcome,
 )
+from innervate.firmware_bridge.trials import times_to_stop_ms
+from tests.firmware_bridge.build import build
 from tests.firmware_bridge.mcu import LIMITS, Mcu
 
 
@@ -73,17 +75,8 @@ def test_nothing_else_feeds_it(mcu: Mcu, other: Message) -> None:
 
 
 def test_time_to_stop_two_hundred_times() -> None:
-    mcu = Mcu()
-    mcu.arm()
-    boot = mcu.hello(1).boot_id
-    for run in range(200):
-        for step in range(1 + run % 7):
-            mcu.send(to(mcu, float(step), ahead_ms=90.0 * (run % 2)))  # half of them ahead of time: that must buy nothing
-            mcu.advance_ms(3 + run % 11)
-        mcu.advance_ms(140)
-        stop = mcu.stopped()
-        assert stop.cause is Cause.DEADMAN and stop.t_stop_ticks - stop.t_food_ticks <= 110_000
-        assert mcu.ask(Arm(boot, stop.stop_count)).status is Status.OK
+    times = times_to_stop_ms(build("host") / "libfirmware.so", 200)
+    assert len(times) == 200 and max(times) <= 110.0
 
 
 def test_rest_puts_the_deadman_to_sleep(mcu: Mcu) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from innervate.firmware_bridge import wire
+from innervate.firmware_bridge.line_faults import Faults
 from innervate.firmware_bridge.message import LocalProtocolError
 from innervate.firmware_bridge.messages import (
     MESSAGES,
@@ -37,7 +38,8 @@ from innervate.firmware_bridge.session import (
     Session,
     State,
 )
-from tests.firmware_bridge.lossy import Faults
+from innervate.firmware_bridge.trials import delivered
+from tests.firmware_bridge.build import build
 from tests.firmware_bridge.mcu import LIMITS, Mcu
 
 MS = 1_000_000
@@ -103,19 +105,7 @@ def test_a_session_begins_and_carries_telemetry() -> None:
 
 @pytest.mark.parametrize("lose", [0.01, 0.05, 0.10])
 def test_commands_arrive_once_and_in_order_over_a_line_that_loses_bytes(lose: float) -> None:
-    pair = Pair(Faults(lose=lose))
-    pair.until(Connected, 60_000)
-    count, done = 200, []
-    before = int(pair.mcu.lib.host_expected())
-    for index in range(count):
-        pair.session.command(Probe(index.to_bytes(16, "little")))
-    for _ in range(4_000_000):
-        done += [e.token for e in pair.step() if isinstance(e, Replied) and e.status is Status.OK]
-        if len(done) == count:
-            break
-    assert sorted(done) == list(range(count))
-    assert (int(pair.mcu.lib.host_expected()) - before) % 256 == count % 256  # carried out exactly so many
-    assert not any(isinstance(e, Disconnected | Dropped) for e in pair.events)
+    assert delivered(build("host") / "libfirmware.so", Faults(lose=lose), 200) == (200, 200)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ typedef int64_t field[16];
 struct point { field x, y, z, t; };
 
 static const field ONE = {1};
-/* d, 2d, sqrt(-1), and the base point: computed from their definitions in RFC 8032, 5.1. */
+/* d, 2d, sqrt(-1), and the base point with x y as its fourth coordinate: computed from their definitions in RFC 8032, 5.1. */
 static const field D = {0x78a3, 0x1359, 0x4dca, 0x75eb, 0xd8ab, 0x4141, 0x0a4d, 0x0070, 0xe898, 0x7779, 0x4079, 0x8cc7, 0xfe73, 0x2b6f, 0x6cee, 0x5203};
 static const field D2 = {0xf159, 0x26b2, 0x9b94, 0xebd6, 0xb156, 0x8283, 0x149a, 0x00e0, 0xd130, 0xeef3, 0x80f2, 0x198e, 0xfce7, 0x56df, 0xd9dc, 0x2406};
 static const field ROOT = {0xa0b0, 0x4a0e, 0x1b27, 0xc4ee, 0xe478, 0xad2f, 0x1806, 0x2f43, 0xd7a7, 0x3dfb, 0x0099, 0x2b4d, 0xdf0b, 0x4fc1, 0x2480, 0x2b83};
-static const field BASE_X = {0xd51a, 0x8f25, 0x2d60, 0xc956, 0xa7b2, 0x9525, 0xc760, 0x692c, 0xdc5c, 0xfdd6, 0xe231, 0xc0a4, 0x53fe, 0xcd6e, 0x36d3, 0x2169};
-static const field BASE_Y = {0x6658, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666};
+static const struct point BASE = {{0xd51a, 0x8f25, 0x2d60, 0xc956, 0xa7b2, 0x9525, 0xc760, 0x692c, 0xdc5c, 0xfdd6, 0xe231, 0xc0a4, 0x53fe, 0xcd6e, 0x36d3, 0x2169},
+                                  {0x6658, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666, 0x6666},
+                                  {1},
+                                  {0xdda3, 0xa5b7, 0x8ab3, 0x6dde, 0x52f5, 0x7751, 0x9f80, 0x20f0, 0xe37d, 0x64ab, 0x4e8e, 0x66ea, 0x7665, 0xd78b, 0x5f0f, 0x6787}};
 /* The order of the base point, little-endian. */
 static const uint8_t ORDER[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10};
 
@@ -90,8 +92,9 @@ static bool same(const field a, const field b) {
     return memcmp(x, y, 32) == 0;
 }
 
+/* The intermediate results share five numbers: the stack is the scarcest thing here. o may be p or q. */
 static void point_add(struct point *o, const struct point *p, const struct point *q) {
-    field a, b, c, d, t, e, f, g, h;
+    field a, b, c, d, t;
     sub(a, p->y, p->x);
     sub(t, q->y, q->x);
     mul(a, a, t);
@@ -102,18 +105,18 @@ static void point_add(struct point *o, const struct point *p, const struct point
     mul(c, c, D2);
     mul(d, p->z, q->z);
     add(d, d, d);
-    sub(e, b, a);
-    sub(f, d, c);
-    add(g, d, c);
-    add(h, b, a);
-    mul(o->x, e, f);
-    mul(o->y, h, g);
-    mul(o->z, g, f);
-    mul(o->t, e, h);
+    sub(t, b, a); /* E */
+    add(a, a, b); /* H */
+    sub(b, d, c); /* F */
+    add(c, d, c); /* G */
+    mul(o->x, t, b);
+    mul(o->y, a, c);
+    mul(o->z, c, b);
+    mul(o->t, t, a);
 }
 
 /* The negative of the encoded point; false when there is no such point. */
-static bool decode_negative(struct point *o, const uint8_t key[32]) {
+__attribute__((noinline)) static bool decode_negative(struct point *o, const uint8_t key[32]) {
     field num, den, den2, t, check;
     for (unsigned i = 0; i < 16; i++) o->y[i] = key[2 * i] + ((int64_t)key[2 * i + 1] << 8);
     o->y[15] &= 0x7fff;
@@ -176,20 +179,33 @@ static bool below_order(const uint8_t s[32]) {
     return false;
 }
 
-bool ed25519_verify(const uint8_t signature[64], const uint8_t *message, size_t len, const uint8_t key[32], void (*turn)(void)) {
-    uint8_t bytes[64 + ED25519_MESSAGE_MAX], hash[64], h[32];
-    struct point minus_a, base, both, sum;
-    if (len > ED25519_MESSAGE_MAX || !below_order(signature + 32) || !decode_negative(&minus_a, key)) return false;
+/* SHA-512(R, key, message) mod the order. */
+__attribute__((noinline)) static void challenge(uint8_t h[32], const uint8_t signature[64], const uint8_t *message, size_t len, const uint8_t key[32]) {
+    uint8_t bytes[64 + ED25519_MESSAGE_MAX], hash[64];
     memcpy(bytes, signature, 32);
     memcpy(bytes + 32, key, 32);
     memcpy(bytes + 64, message, len);
     sha512(bytes, 64 + len, hash);
     reduce(h, hash);
-    memcpy(base.x, BASE_X, sizeof(field));
-    memcpy(base.y, BASE_Y, sizeof(field));
-    memcpy(base.z, ONE, sizeof(field));
-    mul(base.t, BASE_X, BASE_Y);
-    point_add(&both, &base, &minus_a);
+}
+
+__attribute__((noinline)) static void point_encode(uint8_t out[32], const struct point *p) {
+    field inverse, t;
+    uint8_t sign[32];
+    power(inverse, p->z, true);
+    mul(t, p->x, inverse);
+    encode(sign, t);
+    mul(t, p->y, inverse);
+    encode(out, t);
+    out[31] = (uint8_t)(out[31] ^ ((sign[0] & 1u) << 7));
+}
+
+bool ed25519_verify(const uint8_t signature[64], const uint8_t *message, size_t len, const uint8_t key[32], void (*turn)(void)) {
+    uint8_t h[32];
+    struct point minus_a, both, sum;
+    if (len > ED25519_MESSAGE_MAX || !below_order(signature + 32) || !decode_negative(&minus_a, key)) return false;
+    challenge(h, signature, message, len, key);
+    point_add(&both, &BASE, &minus_a);
     memset(&sum, 0, sizeof sum);
     memcpy(sum.y, ONE, sizeof(field));
     memcpy(sum.z, ONE, sizeof(field));
@@ -197,16 +213,9 @@ bool ed25519_verify(const uint8_t signature[64], const uint8_t *message, size_t 
     for (int bit = 255; bit >= 0; bit--) {
         point_add(&sum, &sum, &sum);
         unsigned pick = ((s[bit / 8] >> (bit % 8)) & 1u) | (((h[bit / 8] >> (bit % 8)) & 1u) << 1);
-        if (pick) point_add(&sum, &sum, pick == 1 ? &base : pick == 2 ? &minus_a : &both);
+        if (pick) point_add(&sum, &sum, pick == 1 ? &BASE : pick == 2 ? &minus_a : &both);
         turn();
     }
-    field inverse, x, y;
-    uint8_t encoded[32], sign[32];
-    power(inverse, sum.z, true);
-    mul(x, sum.x, inverse);
-    mul(y, sum.y, inverse);
-    encode(encoded, y);
-    encode(sign, x);
-    encoded[31] = (uint8_t)(encoded[31] ^ ((sign[0] & 1u) << 7));
-    return memcmp(encoded, signature, 32) == 0;
+    point_encode(h, &sum);
+    return memcmp(h, signature, 32) == 0;
 }

@@ -50,8 +50,8 @@
 
 struct usart { volatile uint32_t sr, dr, brr, cr1, cr2, cr3; };
 
-/* Sizes: a window of eight bulk commands for the host; 256 is what hal.h promises to devices. */
-#define RX_HOST 1024u
+/* Sizes: 5 ms of the host's line, ten turns of the main loop; 256 is what hal.h promises to devices. */
+#define RX_HOST 512u
 #define TX_HOST 512u
 #define SMALL 256u
 static uint8_t rx_host[RX_HOST], tx_host[TX_HOST], rx_servo[SMALL], tx_servo[SMALL], rx_force[SMALL], tx_force[SMALL];
@@ -194,18 +194,17 @@ uint32_t hal_tick_hz(void) { return tick_hz; }
 /* --- lines ---------------------------------------------------------------------------------------------------------- */
 
 static void receive(struct line *line) {
-    if (line->usart->sr & USART_SR_RXNE) {
-        uint8_t byte = (uint8_t)line->usart->dr; /* reading clears the error bits too */
-        if ((uint16_t)(line->rx.head - line->rx.tail) > line->rx.mask)
-            line->lost++;
-        else {
-            line->rx.data[line->rx.head & line->rx.mask] = byte;
-            line->rx.head++;
-        }
-    } else if (line->usart->sr & 15u) {
-        (void)line->usart->dr;
+    uint32_t status = line->usart->sr;
+    if ((status & (USART_SR_RXNE | 15u)) == 0) return;
+    uint8_t byte = (uint8_t)line->usart->dr; /* after sr, this clears the error bits too */
+    if (status & 15u) line->lost++; /* parity, framing, noise, overrun */
+    if ((status & USART_SR_RXNE) == 0) return;
+    if ((uint16_t)(line->rx.head - line->rx.tail) > line->rx.mask) {
         line->lost++;
+        return;
     }
+    line->rx.data[line->rx.head & line->rx.mask] = byte;
+    line->rx.head++;
 }
 
 static void pump(struct line *line) {

@@ -1,4 +1,4 @@
-"""Faults of a serial line, from a seed: what a proxy does to the bytes that pass."""
+"""Faults of a serial line, from a seed: what a bad cable, a bad adapter or a test's proxy does to the bytes that pass."""
 
 from __future__ import annotations
 
