@@ -35,6 +35,9 @@ NEWLINE = 10
 SAMPLES_PER_TICK = 8  # of force
 IGNORE = -100
 SOUND, FRAME, FORCE, POSE, TOKEN = range(5)
+# How much an emission weighs against an idle tick, which sets the odds at which it is made.  To end a search too early loses it,
+# to end it a tick late costs nothing, and a search asks in every tick: so only when sure.  A halt comes late rather than never.
+ACT, HALT, DONE = 2.0, 3.0, 0.5
 SQUEEZE_N = 5.0
 DOUBLE_S = 0.8
 
@@ -265,18 +268,18 @@ class Builder:
         if either:
             intent = None
         if state.goal is not None and (doubled or (intent is not None and intent.verb in ("stop", "see", "force"))):
-            at = self._token(s, state, at, EO_MOTOR)
+            at = self._token(s, state, at, EO_MOTOR, HALT)
         elif state.goal is not None and intent is None:
             action = act(state.goal, np.array(pose), objects)
             if action.done and not (either or unsure):
-                at = self._token(s, state, at, EO_MOTOR)
+                at = self._token(s, state, at, EO_MOTOR, DONE)
             else:
                 self._drive(s, state, at, action)
                 s.emit[at] = IGNORE if either or unsure else IDLE
                 s.weight[at] = 1.0
                 return
         if intent is not None and intent.verb not in ("stop", "see", "force") and not doubled:
-            at = self._token(s, state, at, SO_MOTOR, intent)
+            at = self._token(s, state, at, SO_MOTOR, ACT, intent)
             action = act(intent, np.array(pose), objects)
             self._drive(s, state, at, action)
             s.emit[at] = IGNORE if action.done else IDLE
@@ -284,17 +287,15 @@ class Builder:
             return
         if intent is not None and intent.verb in ("see", "force"):
             answer = describe(self.frames.seen(frame)) if intent.verb == "see" and frame is not None else f"about {max(0, round(newtons))} newtons"
-            for byte in answer.encode() + b"\n":
-                at = self._token(s, state, at, byte)
+            for index, byte in enumerate(answer.encode() + b"\n"):
+                at = self._token(s, state, at, byte, 1.0 if index else ACT)
         s.closed[at] = state.goal is None
         s.emit[at] = IGNORE if either else IDLE
         s.weight[at] = 1.0
 
-    def _token(self, s: Sequence, state: _State, at: int, token: int, intent: Intent | None = None) -> int:
+    def _token(self, s: Sequence, state: _State, at: int, token: int, weight: float, intent: Intent | None = None) -> int:
         """The model emits `token` at `at` and is fed it back; returns the new position."""
-        s.emit[at], s.weight[at] = token, 1.0 if token < 256 else 6.0
-        if token < 256 and s.kind[at] == TOKEN and s.source[at] >= 256:
-            s.weight[at] = 6.0  # the decision to speak
+        s.emit[at], s.weight[at] = token, weight
         s.closed[at] = state.goal is None
         if token == EO_MOTOR:
             state.goal, state.pin = None, -1
