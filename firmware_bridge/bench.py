@@ -25,7 +25,8 @@ from innervate.firmware_bridge.qemu import OUT, Qemu
 from innervate.runtime.ali.errors import InnervateError
 from innervate.runtime.loop.clock import RealClock
 
-ROUNDS = 400
+ROUNDS = 700
+PAIRS = 7
 PAYLOAD = 16
 BULK_FRAMES = 200
 ECHO_WINDOW = 512
@@ -88,9 +89,8 @@ def line(what: str, value: str, goal: str, good: bool) -> None:
     print(f"| {what:<62} | {value:<24} | {goal:<9} | {'yes' if good else 'NO':<3} |", flush=True)
 
 
-def measure(rounds: int) -> bool:
-    """Print the table; return whether every goal is reached."""
-    rows = []
+def round_trips_ms(rounds: int) -> tuple[float, float]:
+    """Return the medians of an acknowledged 16-byte command and of 16 bytes through the raw echo, taken in turns on a fresh pair of boards."""
     with Qemu(OUT / "echo.elf") as bare, Qemu(OUT / "stm32f405.elf") as board:
         echo = Echo(bare.ports[0])
         link = Link.open(board.url, RealClock(), 10.0)
@@ -101,10 +101,28 @@ def measure(rounds: int) -> bool:
                 begin = time.perf_counter()
                 link.request(Probe(bytes(range(PAYLOAD))), 10.0)
                 acknowledged.append(time.perf_counter() - begin)
-            ratio = statistics.median(acknowledged) / statistics.median(raw)
-            trip = f"{ratio:.2f} ({statistics.median(acknowledged) * 1e3:.2f} / {statistics.median(raw) * 1e3:.2f} ms)"
-            rows.append(("round trip p50, acknowledged 16-byte command over raw echo", trip, "<= 1.3", ratio <= 1.3))
-            rows.append(("useful payload over bytes on the wire", f"{efficiency():.1%}", ">= 60 %", efficiency() >= 0.6))
+        finally:
+            link.close()
+            echo.sock.close()
+    return statistics.median(acknowledged) * 1e3, statistics.median(raw) * 1e3
+
+
+def measure(rounds: int) -> bool:
+    """Print the table; return whether every goal is reached."""
+    rows = []
+    # On a busy machine a pair of emulators may be placed well or badly for minutes: the median over several pairs tells about the link.
+    trips = [round_trips_ms(max(20, rounds // PAIRS)) for _ in range(PAIRS)]
+    ratios = sorted(ours / theirs for ours, theirs in trips)
+    ratio = statistics.median(ratios)
+    trip = f"{ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    rows.append(("round trip p50, acknowledged 16-byte command over raw echo", trip, "<= 1.3", ratio <= 1.3))
+    milliseconds = f"{statistics.median(t[0] for t in trips):.2f}, {statistics.median(t[1] for t in trips):.2f} ms"
+    rows.append(("    the same in milliseconds: command, raw echo", milliseconds, "", True))
+    rows.append(("useful payload over bytes on the wire", f"{efficiency():.1%}", ">= 60 %", efficiency() >= 0.6))
+    with Qemu(OUT / "echo.elf") as bare, Qemu(OUT / "stm32f405.elf") as board:
+        echo = Echo(bare.ports[0])
+        link = Link.open(board.url, RealClock(), 10.0)
+        try:
             speeds = [(link_throughput(link, BULK_FRAMES // 4), echo.throughput(BULK_FRAMES * 32)) for _ in range(4)]
             ours, theirs = (statistics.median(s[i] for s in speeds) for i in (0, 1))
             # The echo's bytes go both ways and ours mostly one way, as a real load's do: that is how this can be above 100 %.
