@@ -8,6 +8,7 @@ hardware; there, `--url /dev/ttyACM0` measures the link alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import socket
@@ -40,6 +41,15 @@ class Echo:
     def __init__(self, port: int) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.settimeout(0.1)
+        for _ in range(100):  # what comes before the board has begun is lost
+            self.sock.sendall(b"?")
+            with contextlib.suppress(TimeoutError):
+                if self.sock.recv(64):
+                    break
+        with contextlib.suppress(TimeoutError):
+            while self.sock.recv(64):  # late answers to the questions above
+                pass
         self.sock.settimeout(5.0)
 
     def round_trip_s(self, size: int) -> float:
