@@ -1,8 +1,8 @@
 """`make bench-link`: what the link costs, against the raw echo of the same QEMU in the same run.
 
-The echo (firmware/ports/echo.c) is the board answering every byte with the same start-up code and serial driver: what the emulated line can do at
-best. Round trips of link and echo are taken in turns, so that a busy machine is equally busy for both. Nothing here is real time on real
-hardware; there, `--url /dev/ttyACM0` measures the link alone.
+The echo (firmware/ports/echo.c) is the board answering every byte with the same start-up code and serial driver: what the emulated line
+can do at best. Round trips of link and echo are taken in turns, each emulator kept on one processor, so that both meet the same machine.
+Nothing here is real time on real hardware; there, `--url /dev/ttyACM0` measures the link alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import platform
 import socket
 import statistics
@@ -99,9 +100,19 @@ def line(what: str, value: str, goal: str, good: bool) -> None:
     print(f"| {what:<62} | {value:<24} | {goal:<9} | {'yes' if good else 'NO':<3} |", flush=True)
 
 
-def round_trips_ms(rounds: int) -> tuple[float, float]:
+def pin(qemu: Qemu, turn: int) -> None:
+    """Keep an emulator's threads on one processor. They hand each byte to each other, which takes 0.5 ms for 16 bytes on one processor and 1.2 ms
+    across two; where the system happens to put them would otherwise be most of what is measured."""
+    allowed = sorted(os.sched_getaffinity(0))
+    for thread in os.listdir(f"/proc/{qemu.process.pid}/task"):
+        os.sched_setaffinity(int(thread), {allowed[turn % len(allowed)]})
+
+
+def round_trips_ms(rounds: int, turn: int) -> tuple[float, float]:
     """Return the medians of an acknowledged 16-byte command and of 16 bytes through the raw echo, taken in turns on a fresh pair of boards."""
     with Qemu(OUT / "echo.elf") as bare, Qemu(OUT / "stm32f405.elf") as board:
+        pin(bare, turn)
+        pin(board, turn)
         echo = Echo(bare.ports[0])
         link = Link.open(board.url, RealClock(), 10.0)
         try:
@@ -120,8 +131,7 @@ def round_trips_ms(rounds: int) -> tuple[float, float]:
 def measure(rounds: int) -> bool:
     """Print the table; return whether every goal is reached."""
     rows = []
-    # On a busy machine a pair of emulators may be placed well or badly for minutes: the median over several pairs tells about the link.
-    trips = [round_trips_ms(max(20, rounds // PAIRS)) for _ in range(PAIRS)]
+    trips = [round_trips_ms(max(20, rounds // PAIRS), turn) for turn in range(PAIRS)]
     ratios = sorted(ours / theirs for ours, theirs in trips)
     ratio = statistics.median(ratios)
     trip = f"{ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
@@ -130,6 +140,8 @@ def measure(rounds: int) -> bool:
     rows.append(("    the same in milliseconds: command, raw echo", milliseconds, "", True))
     rows.append(("useful payload over bytes on the wire", f"{efficiency():.1%}", ">= 60 %", efficiency() >= 0.6))
     with Qemu(OUT / "echo.elf") as bare, Qemu(OUT / "stm32f405.elf") as board:
+        pin(bare, 0)
+        pin(board, 0)
         echo = Echo(bare.ports[0])
         link = Link.open(board.url, RealClock(), 10.0)
         try:
