@@ -72,7 +72,7 @@ class Policy(nn.Module):
             self.match(h[shown]).squeeze(-1).float(), batch["match"][shown].float(), pos_weight=torch.tensor(4.0, device=h.device)
         )
         near = batch["newtons"].round().clamp(0, NEWTON_CLASSES - 1).long().flatten()
-        parts["newtons"] = 0.2 * F.cross_entropy(self.newtons(force).flatten(0, 1).float(), near)
+        parts["newtons"] = 0.7 * F.cross_entropy(self.newtons(force).flatten(0, 1).float(), near)
         sure = batch["double"] != IGNORE
         parts["double"] = 0.2 * F.binary_cross_entropy_with_logits(
             self.doubled(force).squeeze(-1)[sure].float(), batch["double"][sure].float(), pos_weight=torch.tensor(5.0, device=force.device)

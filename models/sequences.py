@@ -142,8 +142,9 @@ def squeeze_track(rng: np.random.Generator, asked: list[int]) -> tuple[npt.NDArr
 
     for tick in asked:  # somebody squeezes while asking, mostly
         if rng.random() < 0.75:
-            start = FORCE_WINDOW + tick * SAMPLES_PER_TICK - int(rng.integers(40, 250))
-            pulse(max(0, start), float(rng.uniform(0.5, 45)), int(rng.integers(4, 30)), int(rng.integers(260, 420)), int(rng.integers(4, 30)))
+            before, hold = ((40, 250), (260, 420)) if len(asked) < 3 else ((14, 34), (24, 50))
+            start = FORCE_WINDOW + (tick + 1) * SAMPLES_PER_TICK - int(rng.integers(*before))
+            pulse(max(0, start), float(rng.uniform(0.5, 45)), int(rng.integers(2, 14)), int(rng.integers(*hold)), int(rng.integers(2, 14)))
     for _ in range(int(rng.integers(0, 4))):
         start = int(rng.integers(0, n))
         kind = rng.random()
@@ -181,6 +182,7 @@ def double_labels(force: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return out
 
 
+QUIZ_SHARE = 0.4  # sequences full of questions: naming what is in view is the longest chain of all
 TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
 # questions and stops more often than in speech: bytes are the harder half of what is learnt from typed lines
 _TYPED = np.array([0.06, 0.06, 0.06, 0.06, 0.06, 0.18, 0.12, 0.10, 0.18, 0.12])
@@ -218,6 +220,13 @@ class Builder:
                 due[k] = (intent, True)
             due[tick + late] = (intent, False)
         typed: dict[int, bytes] = {}
+        if rng.random() < QUIZ_SHARE:
+            for tick in range(int(rng.integers(1, 5)), TICKS, 3):
+                if tick not in busy and rng.random() < 0.9:
+                    intent = Intent("see" if rng.random() < 0.6 else "force")
+                    busy |= {tick - 1, tick, tick + 1}
+                    due[tick] = (intent, False)
+                    typed[tick] = b"what do you see\n" if intent.verb == "see" else b"how hard am i squeezing\n"
         for attempt in range(int(rng.integers(2, 8))):
             tick = int(rng.integers(0, TICKS if attempt else 6))
             if tick in busy:
@@ -335,7 +344,7 @@ class Builder:
         if intent is not None and intent.verb == "see":
             return int(bank.countable[rng.integers(len(bank.countable))])
         if goal is None or goal.colour is None or goal.shape is None:
-            return int(rng.integers(len(bank.cells))) if rng.random() < 0.2 else None
+            return int(rng.integers(len(bank.cells))) if rng.random() < 0.6 else None
         if rng.random() < 0.15:
             return None
         pair = (goal.colour, goal.shape)
