@@ -142,9 +142,9 @@ def squeeze_track(rng: np.random.Generator, asked: list[int]) -> tuple[npt.NDArr
 
     for tick in asked:  # somebody squeezes while asking, mostly
         if rng.random() < 0.75:
-            before, hold = ((40, 250), (260, 420)) if len(asked) < 3 else ((14, 34), (24, 50))
-            start = FORCE_WINDOW + (tick + 1) * SAMPLES_PER_TICK - int(rng.integers(*before))
-            pulse(max(0, start), float(rng.uniform(0.5, 45)), int(rng.integers(2, 14)), int(rng.integers(*hold)), int(rng.integers(2, 14)))
+            lead, steady = ((40, 250), (260, 420)) if len(asked) < 3 else ((14, 34), (24, 50))
+            start = FORCE_WINDOW + (tick + 1) * SAMPLES_PER_TICK - int(rng.integers(*lead))
+            pulse(max(0, start), float(rng.uniform(0.5, 45)), int(rng.integers(2, 14)), int(rng.integers(*steady)), int(rng.integers(2, 14)))
     for _ in range(int(rng.integers(0, 4))):
         start = int(rng.integers(0, n))
         kind = rng.random()
@@ -221,7 +221,7 @@ class Builder:
             due[tick + late] = (intent, False)
         typed: dict[int, bytes] = {}
         if rng.random() < QUIZ_SHARE:
-            for tick in range(int(rng.integers(1, 5)), TICKS, 3):
+            for tick in range(int(rng.integers(1, 7)), TICKS, 7):
                 if tick not in busy and rng.random() < 0.9:
                     intent = Intent("see" if rng.random() < 0.6 else "force")
                     busy |= {tick - 1, tick, tick + 1}
@@ -344,7 +344,7 @@ class Builder:
         if intent is not None and intent.verb == "see":
             return int(bank.countable[rng.integers(len(bank.countable))])
         if goal is None or goal.colour is None or goal.shape is None:
-            return int(rng.integers(len(bank.cells))) if rng.random() < 0.6 else None
+            return int(rng.integers(len(bank.cells))) if rng.random() < 0.5 else None
         if rng.random() < 0.15:
             return None
         pair = (goal.colour, goal.shape)
