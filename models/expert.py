@@ -53,9 +53,7 @@ def act(intent: Intent, pose: np.ndarray, objects: list[SceneObject] | None, t_s
     pan, tilt, pan_rate, tilt_rate = (float(v) for v in pose)
     still = abs(pan_rate) < STILL_DEG_S and abs(tilt_rate) < STILL_DEG_S
     if intent.verb in DIRECTIONS:
-        axis, angle = DIRECTIONS[intent.verb]
-        d_pan = angle - pan if axis in (0, None) else 0.0
-        d_tilt = angle - tilt if axis in (1, None) else 0.0
+        d_pan, d_tilt = DIRECTIONS[intent.verb][0] - pan, DIRECTIONS[intent.verb][1] - tilt
         return Action(d_pan, d_tilt, still and abs(d_pan) < CENTRED_DEG and abs(d_tilt) < CENTRED_DEG, False)
     if objects is None:
         return Action(0.0, 0.0, False, False)

@@ -16,12 +16,12 @@ HELD_OUT = frozenset({("purple", "cube"), ("yellow", "cone"), ("green", "ball"),
 TRAINED_PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT)
 
 VERBS = ("none", "left", "right", "up", "down", "ahead", "find", "follow", "stop", "see", "force")
-DIRECTIONS = {  # verb -> (axis, degrees): 0 is pan (left positive), 1 is tilt (up positive); None turns both home
-    "left": (0, 60.0),
-    "right": (0, -60.0),
-    "up": (1, 20.0),
-    "down": (1, -20.0),
-    "ahead": (None, 0.0),
+DIRECTIONS = {  # verb -> (pan, tilt) in degrees, left and up positive: where to look, not by how much to turn
+    "left": (60.0, 0.0),
+    "right": (-60.0, 0.0),
+    "up": (0.0, 20.0),
+    "down": (0.0, -20.0),
+    "ahead": (0.0, 0.0),
 }
 
 _FIXED = {

@@ -57,7 +57,7 @@ class Policy(nn.Module):
         logits = self.nano.logits(h[due])
         logits = logits.masked_fill((~closed[due])[:, None] & (torch.arange(logits.shape[1], device=logits.device) < IDLE)[None], -1e9)
         each = F.cross_entropy(logits.float(), emit[due], reduction="none")
-        parts = {"emit": (each * batch["weight"][due]).sum() / batch["weight"][due].sum()}
+        parts = {"emit": 2.0 * (each * batch["weight"][due]).sum() / batch["weight"][due].sum()}
         drive = ~batch["delta"][..., 0].isnan()
         wanted = batch["delta"][drive]
         tolerance = 1.0 + 0.1 * wanted.abs()

@@ -37,7 +37,7 @@ IGNORE = -100
 SOUND, FRAME, FORCE, POSE, TOKEN = range(5)
 # How much an emission weighs against an idle tick, which sets the odds at which it is made.  To end a search too early loses it,
 # to end it a tick late costs nothing, and a search asks in every tick: so only when sure.  A halt comes late rather than never.
-ACT, HALT, DONE = 2.0, 3.0, 0.5
+ACT, HALT, DONE = 2.0, 5.0, 0.5
 SQUEEZE_N = 5.0
 DOUBLE_S = 0.8
 
@@ -182,7 +182,7 @@ def double_labels(force: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return out
 
 
-QUIZ_SHARE = 0.4  # sequences full of questions: naming what is in view is the longest chain of all
+QUIZ_SHARE = 0.5  # sequences full of questions: naming what is in view is the longest chain of all
 TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
 # questions and stops more often than in speech: bytes are the harder half of what is learnt from typed lines
 _TYPED = np.array([0.06, 0.06, 0.06, 0.06, 0.06, 0.18, 0.12, 0.10, 0.18, 0.12])
@@ -211,7 +211,8 @@ class Builder:
         for end, ids in self.tracks.spoken[track]:
             wait = 14 if VERBS[ids[0]] == "stop" else 20
             tick = -(-(end + wait) // 8) - 1
-            late = int(rng.integers(1, 4)) if rng.random() < 0.3 else 0  # so that a missed tick is made up for
+            # now and then it is done late, so that a missed tick is made up for; a stop never is
+            late = int(rng.integers(1, 4)) if rng.random() < 0.3 and VERBS[ids[0]] != "stop" else 0
             busy |= set(range(tick - 20, tick + 8))
             if tick + late >= TICKS:
                 continue
@@ -364,9 +365,7 @@ class Builder:
         else:
             pan, tilt = float(rng.uniform(-90, 90)) * (rng.random() < 0.85), float(rng.uniform(-30, 30)) * (rng.random() < 0.7)
             if goal is not None and goal.verb in DIRECTIONS and rng.random() < 0.35:  # near the goal, where precision counts
-                axis, angle = DIRECTIONS[goal.verb]
-                pan = angle + float(rng.normal(0, 2)) if axis in (0, None) else pan
-                tilt = angle + float(rng.normal(0, 2)) if axis in (1, None) else tilt
+                pan, tilt = (float(angle + rng.normal(0, 2)) for angle in DIRECTIONS[goal.verb])
         return (pan, tilt, float(rates[0]), float(rates[1]))
 
 

@@ -103,8 +103,7 @@ def _directions(draft: _Draft) -> Case:
         first = str(draft.rng.choice([v for v in DIRECTIONS if v not in ("ahead", verb)]))
         begin_s = draft.script.ask(f"look {first}", begin_s, draft.by) + float(draft.rng.uniform(1.8, 2.5))
     end_s = draft.script.ask("look straight ahead" if verb == "ahead" else f"look {verb}", begin_s, draft.by)
-    axis, angle = DIRECTIONS[verb]
-    pan, tilt = (angle if axis in (0, None) else None), (angle if axis in (1, None) else None)
+    pan, tilt = DIRECTIONS[verb]
     return draft.case(end_s + 3.2, Turned(pan, tilt, begin_s, end_s + 3.0))
 
 

@@ -16,17 +16,17 @@ def pose(pan: float = 0.0, tilt: float = 0.0, pan_rate: float = 0.0, tilt_rate: 
 
 
 @pytest.mark.parametrize(
-    ("verb", "turn"), [("left", (50.0, 0.0)), ("right", (-70.0, 0.0)), ("up", (0.0, 25.0)), ("down", (0.0, -15.0)), ("ahead", (-10.0, 5.0))]
+    ("verb", "turn"), [("left", (50.0, 5.0)), ("right", (-70.0, 5.0)), ("up", (-10.0, 25.0)), ("down", (-10.0, -15.0)), ("ahead", (-10.0, 5.0))]
 )
-def test_a_direction_turns_its_own_axis_to_its_angle(verb: str, turn: tuple[float, float]) -> None:
+def test_a_direction_is_a_place_to_look_at(verb: str, turn: tuple[float, float]) -> None:
     action = act(Intent(verb), pose(10.0, -5.0), None)
     assert (action.pan_deg, action.tilt_deg) == turn
     assert not action.done
 
 
 def test_a_direction_is_done_when_there_and_still() -> None:
-    assert act(Intent("left"), pose(60.5, 3.0), None).done
-    assert not act(Intent("left"), pose(60.5, 3.0, pan_rate=30.0), None).done
+    assert act(Intent("left"), pose(60.5, 0.5), None).done
+    assert not act(Intent("left"), pose(60.5, 0.5, pan_rate=30.0), None).done
 
 
 def test_a_thing_in_view_is_turned_to_and_a_find_ends_there() -> None:
