@@ -32,7 +32,8 @@ class BackboneTraining:
     aimed: int = 24000
     tracks: int = 8000
     steps: int = 3000
-    batch: int = 8
+    batch: int = 6
+    compile: bool = True
     lr: float = 1.5e-3
     seed: int = 3
 
@@ -141,8 +142,8 @@ def _train(rank: int, workers: int, folder: Path, config: BackboneTraining, meet
     device, state = best_device(), folder / "policy.pt"
     policy = start_policy(folder).to(device)
     optimiser = torch.optim.AdamW(policy.parameters(), lr=config.lr, weight_decay=0.02, betas=(0.9, 0.98))
-    # fusing the norms and rotations halves a step on a processor
-    policy.nano.backbone.forward = torch.compile(policy.nano.backbone.forward, dynamic=True)  # type: ignore[method-assign]
+    if config.compile:  # fusing the norms and rotations halves a step on a processor, and takes half a minute to prepare
+        policy.nano.backbone.forward = torch.compile(policy.nano.backbone.forward, dynamic=True)  # type: ignore[method-assign]
     first = load_checkpoint(state, policy, optimiser)
     batches = sensed(iter(Sequences(frames, tracks, config.batch, config.seed + 1000 * first + rank)), frames, tracks)
     began, mean = time.monotonic(), dict[str, float]()

@@ -102,7 +102,7 @@ def train_seeing(folder: Path, config: SeeingConfig, threads: int = 2) -> Path:
     state = folder / "eye.pt"
     first = load_checkpoint(state, both, optimiser)
     rng, generator = np.random.default_rng([config.seed, first]), torch.Generator().manual_seed(config.seed + first)
-    val_frames = torch.from_numpy(np.ascontiguousarray(frames[:held])).permute(0, 3, 1, 2).float() / 255.0
+    val_frames = torch.from_numpy(np.array(frames[:held])).permute(0, 3, 1, 2).float() / 255.0
     began = time.monotonic()
     with Progress("eye", config.steps, first) as bar:
         for step in range(first, config.steps):

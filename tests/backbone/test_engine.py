@@ -39,7 +39,7 @@ def test_full_size_agrees_with_torch(tmp_path: Path) -> None:
         found = append_all(Engine(bundle, variant), x, [250, 1, 9])
         assert relative_error(found, right) < ERROR_MAX[variant]
     stored = sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
-    assert stored < 12.5e6  # leaves 3.5 MB of the 16 for encoders and the gradient graph
+    assert stored < 12.8e6  # leaves 3.2 MB of the 16 for encoders and the gradient graph
 
 
 def test_fp32_in_parts_is_fp32_in_one(bundle: Bundle) -> None:
