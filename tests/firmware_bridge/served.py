@@ -52,6 +52,7 @@ class Served:
                 try:
                     client.sendall(said)
                 except OSError:
+                    client.close()
                     client = None
         if client is not None:
             client.close()

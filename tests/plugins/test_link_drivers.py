@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ from innervate.runtime.ali.component import Actuator, Context, Sensor, Setpoint
 from innervate.runtime.ali.conformance import check_actuator, check_sensor
 from innervate.runtime.ali.errors import BoardError, DeviceError
 from innervate.runtime.ali.registry import Registry
+from innervate.runtime.backbone.bundle import Bundle
+from innervate.runtime.board import load_board
+from innervate.runtime.loop import events as events_of_the_loop
+from innervate.runtime.loop.assemble import assemble
 from innervate.runtime.loop.clock import RealClock
+from innervate.runtime.loop.device import Turn
+from innervate.runtime.loop.events import Event
 from tests.firmware_bridge.mcu import Mcu
 from tests.firmware_bridge.served import Served
 
@@ -204,3 +211,53 @@ def test_a_stop_by_another_user_of_the_link_is_latched(served: Served, parts: Pa
         motor.apply(parts.order(1.0))
     shared.give_back(link)
     motor.close()
+
+
+BOARD = """\
+[board]
+name = "b"
+[component.force]
+plugin = "force"
+use = "driver"
+[component.force.options]
+url = "{url}"
+[component.pose]
+plugin = "motor"
+use = "driver"
+[component.pose.options]
+url = "{url}"
+[component.motor]
+plugin = "motor"
+use = "driver"
+[component.motor.options]
+url = "{url}"
+deadman_ms = 500
+rearm = "always"
+"""
+
+
+class Events:
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.all.append(event)
+
+
+def test_a_device_drives_the_firmware_and_leaves_it_stopped(served: Served, tmp_path: Path, driving_bundle: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(BOARD.format(url=served.url))
+    events = Events()
+    turns: list[Turn] = []
+
+    def watch(turn: Turn) -> None:
+        turns.append(turn)
+        if any(isinstance(event, events_of_the_loop.Setpoint) for event in events.all) and "force" in turn.samples:
+            device.stop("seen enough")
+
+    bundle = Bundle.open(driving_bundle)
+    device = assemble(load_board(path), bundle, Registry(entry_points=False), RealClock(), None, events, [watch])
+    device.run(20_000_000_000)
+    assert set(turns[-1].samples) == {"force", "pose"}
+    assert any(isinstance(event, events_of_the_loop.Setpoint) for event in events.all)
+    until(lambda: firmware_state(served) is State.STOPPED)
