@@ -18,6 +18,7 @@ PYTEST := $(ONE_THREAD) $(PY) -m pytest --durations=15 --durations-min=1
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
+	@echo "  make run BOARD=emulator_mcu       the emulator with the firmware's ELF in QEMU, in real time"
 	@echo "  make run BOARD=laptop             your own microphone, webcam and keyboard"
 	@echo "  make run SCENARIO=my_scene.toml   a scenario of your own in the emulator"
 
@@ -25,6 +26,11 @@ run: ## set up, then watch the device work; leaves out/events.jsonl and out/time
 ifeq ($(BOARD),emulator)
 	@.ci/setup run
 	@mkdir -p $(OUT)
+	$(INNERVATE) run --board $(BOARD) --scenario $(SCENARIO) --events $(OUT)/events.jsonl --picture $(OUT)/timeline.png $(ARGS)
+else ifeq ($(BOARD),emulator_mcu)
+	@.ci/setup dev
+	@mkdir -p $(OUT)
+	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware stm32f405
 	$(INNERVATE) run --board $(BOARD) --scenario $(SCENARIO) --events $(OUT)/events.jsonl --picture $(OUT)/timeline.png $(ARGS)
 else
 	@.ci/setup run

@@ -69,6 +69,10 @@ class LinkError(DeviceError):
     """The link cannot do what was asked; says why and what to do."""
 
 
+class UnsyncedError(LinkError):
+    """The clocks are in doubt, for a moment: a step, or no ping answered yet. Nothing that carries a time can be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One telemetry frame: `stamp` is when the firmware took it, `gap` how many were lost before it."""
@@ -175,6 +179,11 @@ class Link:
         return self._telemetry
 
     @property
+    def motion(self) -> Motion | None:
+        """What the firmware does, by the newest telemetry; None without any."""
+        return self._motion()
+
+    @property
     def stopped(self) -> Stopped | None:
         """The newest stop of this session, with the firmware's stamps; it may be over (see telemetry.state)."""
         return self._stopped
@@ -197,11 +206,11 @@ class Link:
             self._listeners.append(listener)
 
     def to_ticks(self, t_ns: int) -> int:
-        """Return the firmware's tick at host time `t_ns`. Raises LinkError while the clocks are not synchronised."""
+        """Return the firmware's tick at host time `t_ns`. Raises UnsyncedError while the clocks are not synchronised."""
         with self._lock:
             tick = self._sync.to_ticks(t_ns) if self._sync else None
         if tick is None:
-            raise LinkError(self._transport.url, "the clocks are not synchronised", "an answered ping", "wait a moment; nothing moves meanwhile")
+            raise UnsyncedError(self._transport.url, "the clocks are not synchronised", "an answered ping", "wait a moment; nothing moves meanwhile")
         return tick
 
     # --- what moves --------------------------------------------------------------------------------------------------
@@ -241,6 +250,15 @@ class Link:
     def rest(self, timeout_s: float = 2.0) -> None:
         """End the motion: hold still, armed; the deadman sleeps until the next setpoint."""
         self._must(self.request(Rest(), timeout_s), "rest")
+
+    def rest_soon(self) -> None:
+        """As `rest`, without waiting for the answer: for a control loop. Repeated until answered; raises LinkError without a session."""
+        with self._lock:
+            try:
+                self._session.command(Rest())
+            except LocalProtocolError as error:
+                raise LinkError(self._transport.url, str(error), "", self._fault) from error
+            self._pump()
 
     def stop(self, cause: Cause = Cause.HOST_REQUEST) -> None:
         """Stop now, ahead of everything that waits; repeated by the thread until the firmware says so. Does not wait."""

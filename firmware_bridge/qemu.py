@@ -48,17 +48,21 @@ def _listens(port: int) -> bool:
 class Qemu:
     """One emulated board. `urls` and `ports` are those of the lines host, servo, force; close it, or use it as a context manager."""
 
-    def __init__(self, elf: Path, machine: str = "netduinoplus2", flash: Mapping[int, Path] | None = None) -> None:
-        """Start `elf`; `flash` lays the bytes of files at addresses, over what the ELF puts there. Raises EmulatorError with the next step."""
+    def __init__(self, elf: Path, machine: str = "netduinoplus2", flash: Mapping[int, Path] | None = None, tied: bool = False) -> None:
+        """Start `elf`; `flash` lays the bytes of files at addresses, over what the ELF puts there. Raises EmulatorError with the next step.
+
+        `tied`: the kernel ends QEMU with the thread that calls this, whatever kills it; for a thread that lasts as long as the emulator shall.
+        """
         program = shutil.which("qemu-system-arm")
         if program is None:
             raise EmulatorError("qemu", "qemu-system-arm is not installed", "", "apt-get install qemu-system-arm")
         if not elf.exists():
-            raise EmulatorError("qemu", f"no {elf}", "a built firmware", "make -C firmware_bridge/firmware")
+            raise EmulatorError("qemu", f"no {elf}", "a built firmware", "run `make firmware`, which needs gcc-arm-none-eabi")
+        leash = [setpriv, "--pdeathsig", "KILL"] if tied and (setpriv := shutil.which("setpriv")) else []
         for attempt in range(TRIES):
             self.ports = _free_ports(MACHINES[machine])
             lines = [part for port in self.ports for part in ("-serial", f"tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on")]
-            command = [program, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(elf), *lines]
+            command = [*leash, program, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(elf), *lines]
             for address, file in (flash or {}).items():
                 command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -15,6 +15,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[component.force.options]` of a board."""
 
     rest_n: float = 0.0
+    url: str = ""
 
 
 class VirtualForce(Sensor):

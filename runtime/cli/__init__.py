@@ -34,11 +34,12 @@ VERBS = {
     "boards": "the boards that ship, and what is wired on one",
     "check": "run the published conformance checks on a plugin",
     "eval": "measure the model's skills in closed-loop runs",
+    "link": "talk to the microcontroller: list, info, monitor, stats, stop, rearm, flash",
     "bench": "measure speed and memory on this machine",
 }
 
 VERB_GROUP = "innervate.verbs"
-LENT = ("eval", "bench")
+LENT = ("eval", "bench", "link")
 
 _EPILOG = """\
 examples:

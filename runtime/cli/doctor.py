@@ -33,11 +33,13 @@ State = Literal["ok", "missing", "optional"]
 PYTHON_MIN = (3, 11)
 MEMORY_MB_MIN = 300  # the device's program takes 150; the same again for the system's own
 DISK_MB_MIN = 200  # an hour of events is 30 MB; a picture 1
+LATENCY_MS_MAX = 1  # of an FTDI adapter: 16 unless told otherwise, which is most of the link's round trip
 PROBE_S_MAX = 60.0  # a renderer's first start compiles shaders; none of the probes takes longer than a few seconds
 BASE = {"numpy": "numpy", "onnxruntime": "onnxruntime", "msgspec": "msgspec", "opencv-python-headless": "cv2"}
 EXTRAS = {
     "emulator": ("the emulator and the picture of a run", {"mujoco": "mujoco", "scipy": "scipy", "matplotlib": "matplotlib"}),
     "audio": ("a real microphone", {"pyaudio": "pyaudio"}),
+    "link": ("a microcontroller", {"pyserial": "serial", "cryptography": "cryptography"}),
     "train": ("training and export", {"torch": "torch", "onnx": "onnx"}),
 }
 GROUPS = {"audio": "a real microphone", "video": "a real camera", "dialout": "a microcontroller on a serial port"}
@@ -286,6 +288,34 @@ def check_permissions() -> list[Finding]:
     return findings
 
 
+def check_link(dev: Path = Path("/dev"), sys_bus: Path = Path("/sys/bus/usb-serial/devices")) -> list[Finding]:
+    """Serial ports that a microcontroller may be on: may this user open them, does an FTDI adapter hold bytes back; and QEMU for the emulated one."""
+    findings = []
+    for port in sorted(path for pattern in ("ttyACM*", "ttyUSB*") for path in dev.glob(pattern)):
+        if not os.access(port, os.R_OK | os.W_OK):
+            findings.append(Finding(f"port {port.name}", "optional", f"{_user()} may not open it", _join_group(_group_of(port))))
+            continue
+        timer = sys_bus / port.name / "latency_timer"
+        held_ms = int(timer.read_text(encoding="ascii")) if timer.is_file() else 0
+        if held_ms > LATENCY_MS_MAX:
+            found = f"its adapter holds bytes back for {held_ms} ms; the link wants {LATENCY_MS_MAX}"
+            findings.append(Finding(f"port {port.name}", "optional", found, f"echo {LATENCY_MS_MAX} | sudo tee {timer}"))
+        else:
+            findings.append(Finding(f"port {port.name}", "ok", "can be opened; `innervate link info` tells its firmware's version"))
+    program = shutil.which("qemu-system-arm")
+    if program is None:
+        return [*findings, Finding("qemu", "optional", "not installed; it runs the board emulator_mcu", "sudo apt-get install -y qemu-system-arm")]
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=PROBE_S_MAX, check=False).stdout
+    return [*findings, Finding("qemu", "ok", said.splitlines()[0] if said else "installed")]
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return path.group()
+    except (OSError, KeyError):
+        return "dialout"
+
+
 def check_memory() -> list[Finding]:
     """Memory that is free now, and room on the disk of the working folder."""
     path = Path("/proc/meminfo")
@@ -316,6 +346,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_permissions,
     check_audio,
     check_camera,
+    check_link,
     check_speech,
     check_renderer,
 )

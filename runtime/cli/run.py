@@ -88,9 +88,9 @@ def _run(args: argparse.Namespace, signals: EndingSignals) -> None:
     until_ns = _until_ns(args.duration, world)
     logs: list[Log] = []
     watchers: list[Watcher] = []
-    picture = _show(args, board, world, logs, watchers)
     fan = Fan(logs)
     try:
+        picture = _show(args, board, world, logs, watchers)
         device = assemble(board, bundle, Registry(), clock, world, fan, watchers, args.variant)
         events = _event_file(args.events)
     except BaseException:

@@ -7,7 +7,7 @@ import numpy as np
 
 from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.component import Actuator, Array, Context, Decoder, Encoder, Graph, Sensor, Sink
-from innervate.runtime.ali.errors import BoardError, BundleError, LatentError, PluginError
+from innervate.runtime.ali.errors import BoardError, BundleError, LatentError, PluginError, nearest
 from innervate.runtime.ali.latents import Border
 from innervate.runtime.ali.manifest import ComponentEntry
 from innervate.runtime.ali.registry import Registry, load_class
@@ -25,6 +25,7 @@ from innervate.runtime.loop.router import Router
 from innervate.runtime.loop.supervise import QUEUE_MAX, DirectFeed, Feed, ThreadFeed, Upstream
 from innervate.runtime.loop.tick import Tick
 
+WORLD = "world:"  # begins a driver's option that the board's world fills in
 ROWS = "rows"  # the manifest's name for the byte rows, in place of a graph
 
 
@@ -164,7 +165,21 @@ class _Builder:
         """Return the component's context; only twins see the world, whose time is theirs."""
         twin = wiring.use == "virtual"
         clock, world = (self.twin_clock, self.world) if twin else (self.clock, None)
-        return Context(wiring.name, clock, self.board.options(wiring, entry), world)
+        options = self.board.options(wiring, entry)
+        return Context(wiring.name, clock, options if twin else self.offered(wiring, options), world)
+
+    def offered(self, wiring: Wiring, options: dict[str, object]) -> dict[str, object]:
+        """Return a driver's options with each "world:NAME" replaced by what the board's world offers under that name: a port that it opened."""
+        offers: dict[str, str] = getattr(self.world, "offers", {})
+        complete = dict(options)
+        for key, value in options.items():
+            if isinstance(value, str) and value.startswith(WORLD):
+                name = value.removeprefix(WORLD)
+                if name not in offers:
+                    who = f"{self.board.path}: component.{wiring.name}.options.{key}"
+                    raise BoardError(who, f"{value!r}", "what the board's world offers", nearest(name, offers))
+                complete[key] = offers[name]
+        return complete
 
     def agreed_space(self, wiring: Wiring, entry: ComponentEntry) -> Space:
         """Return the space of the component after negotiation; graphs of the bundle are in the bundle's."""

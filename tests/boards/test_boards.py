@@ -18,7 +18,7 @@ from innervate.runtime.board import board_paths, load_board
 
 BOARDS = Path(innervate.boards.__path__[0])
 DEMO = BOARDS / "scenarios" / "demo.toml"
-NAMES = {"emulator", "laptop", "raspberry_pi_5", "raspberry_pi_4", "jetson_orin_nano"}
+NAMES = {"emulator", "emulator_mcu", "laptop", "raspberry_pi_5", "raspberry_pi_4", "jetson_orin_nano"}
 VOICES = {
     "look_at_the_red_cube": "en-gb+f2",
     "what_do_you_see": "en-us+m3",

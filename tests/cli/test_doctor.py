@@ -132,3 +132,18 @@ def test_doctor_imports_no_heavy_library() -> None:
         "import sys, innervate.runtime.cli.doctor; print(sorted({'cv2', 'mujoco', 'torch', 'scipy', 'matplotlib', 'pyaudio'} & set(sys.modules)))"
     )
     assert (status, said) == (0, "[]"), sys.executable
+
+
+def test_a_slow_adapter_is_named_with_its_cure(tmp_path: Path) -> None:
+    dev, bus = tmp_path / "dev", tmp_path / "bus"
+    (bus / "ttyUSB0").mkdir(parents=True)
+    dev.mkdir()
+    for name in ("ttyUSB0", "ttyACM0"):
+        (dev / name).touch()
+    timer = bus / "ttyUSB0" / "latency_timer"
+    timer.write_text("16\n", encoding="ascii")
+    acm, usb, *_ = doctor.check_link(dev, bus)
+    assert (acm.name, acm.state) == ("port ttyACM0", "ok")
+    assert usb.state == "optional" and "16 ms" in usb.found and usb.mend == f"echo 1 | sudo tee {timer}"
+    timer.write_text("1\n", encoding="ascii")
+    assert doctor.check_link(dev, bus)[1].state == "ok"

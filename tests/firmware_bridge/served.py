@@ -33,7 +33,10 @@ class Served:
                 if sock is self._listener:
                     client, _ = self._listener.accept()
                     continue
-                data = sock.recv(1024)
+                try:
+                    data = sock.recv(1024)
+                except ConnectionError:  # it left with our words unread
+                    data = b""
                 if data:
                     with self.lock:
                         self.mcu.feed(data)
@@ -49,6 +52,7 @@ class Served:
                 try:
                     client.sendall(said)
                 except OSError:
+                    client.close()
                     client = None
         if client is not None:
             client.close()

@@ -22,13 +22,8 @@ from innervate.plugins.text.driver import Options as TextOptions
 from innervate.plugins.text.virtual import VirtualKeyboard, VirtualTerminal
 from innervate.runtime.ali.component import Bench, Context, Sensor, Setpoint
 from innervate.runtime.ali.conformance import check_actuator, check_sensor, check_sink
-from innervate.runtime.ali.errors import BoardError, DeviceError
+from innervate.runtime.ali.errors import DeviceError
 from innervate.runtime.ali.registry import Registry, load_class
-from innervate.runtime.backbone.bundle import Bundle
-from innervate.runtime.board import load_board
-from innervate.runtime.loop.assemble import assemble
-from innervate.runtime.loop.clock import RealClock
-from innervate.runtime.loop.events import Fan
 from tests.plugins.parts import TICK_NS, Time, context
 from tests.plugins.test_wav import tone, wav_bytes
 
@@ -317,13 +312,3 @@ def test_every_way_to_the_safe_value_stops_the_head(way: str) -> None:
 def test_the_head_needs_a_world(kind: type[VirtualMotor] | type[VirtualPose]) -> None:
     with pytest.raises(DeviceError, match=r"head: a virtual twin without a world; .*make_world"):
         kind(Context("head", Time().clock, {}), {}).open()
-
-
-@pytest.mark.parametrize("name", ["force", "pose"])
-def test_asking_for_a_driver_that_is_not_there_yet_says_when_it_comes(name: str, tmp_path: Path, quiet_bundle: Path) -> None:
-    plugin = "motor" if name == "pose" else name
-    path = tmp_path / "board.toml"
-    path.write_text(f'[board]\nname = "b"\n[component.{name}]\nplugin = "{plugin}"\nuse = "driver"\n')
-    want = rf"component.{name}: use = 'driver', which plugin {plugin} lacks: its driver arrives with the firmware link; .*set use = \"virtual\""
-    with pytest.raises(BoardError, match=want):
-        assemble(load_board(path), Bundle.open(quiet_bundle), Registry(entry_points=False), RealClock(), None, Fan([]))
