@@ -37,7 +37,7 @@ IGNORE = -100
 SOUND, FRAME, FORCE, POSE, TOKEN = range(5)
 # How much an emission weighs against an idle tick, which sets the odds at which it is made.  To end a search too early loses it,
 # to end it a tick late costs nothing, and a search asks in every tick: so only when sure.  A halt comes late rather than never.
-ACT, HALT, DONE = 2.0, 8.0, 0.5
+ACT, HALT, DONE = 2.0, 5.0, 0.5
 SQUEEZE_N = 5.0
 DOUBLE_S = 0.8
 
