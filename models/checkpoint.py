@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, step: int) -> None:
+class Stateful(Protocol):
+    """An optimiser, as far as checkpoints care."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What to keep."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what was kept."""
+        ...
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimiser: Stateful | None, step: int) -> None:
     """Write model, optimiser and step to `path` atomically."""
     partial = path.with_suffix(".part")
     torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict() if optimiser else None, "step": step}, partial)
     partial.replace(path)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None) -> int:
+def load_checkpoint(path: Path, model: nn.Module, optimiser: Stateful | None) -> int:
     """Load `path` into model and optimiser if it exists; the step to go on from, 0 when there is none."""
     if not path.exists():
         return 0

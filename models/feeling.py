@@ -9,21 +9,33 @@ from torch import Tensor, nn
 WIDTH = 384
 FORCE_WINDOW = 104  # 1.04 s at 100 Hz, oldest first
 FORCE_HZ = 100
+SAMPLES_PER_TICK = 8  # of force
+POPULATION = 56  # cells, for 0 to 55 N
+TUNING_N = 0.6  # standard deviation of a tuning curve
 POSE_SCALE = (60.0, 20.0, 100.0, 100.0)  # typical pan_deg, tilt_deg, pan_deg_s, tilt_deg_s
 DELTA_SCALE_DEG = 30.0
 
 
 class ForceEncoder(nn.Module):
-    """The last 1.04 s of force [B, 104] in newtons -> latent [B, WIDTH]."""
+    """The last 1.04 s of force [B, 104] in newtons -> latent [B, WIDTH].
+
+    The force now is told twice: as a number among the samples, and as a population code, one cell a newton with a Gaussian tuning curve,
+    as skin does it. From a number alone, 50 answers one newton apart are hard to tell; from the code they are a table.
+    """
+
+    newtons: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(FORCE_WINDOW + 1, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, WIDTH))
+        self.cells = nn.Linear(POPULATION, WIDTH)
+        self.register_buffer("newtons", torch.arange(POPULATION).float())
 
     def forward(self, window: Tensor) -> Tensor:
         """One latent a window; the mean of the last 80 ms is given beside the samples because sensor noise hides it."""
         now = window[:, -8:].mean(1, keepdim=True)
-        return self.layers(torch.cat([window, now], 1) * 0.1)
+        tuned = torch.exp(-0.5 * ((now - self.newtons) / TUNING_N) ** 2)
+        return self.layers(torch.cat([window, now], 1) * 0.1) + self.cells(tuned)
 
 
 class PoseEncoder(nn.Module):

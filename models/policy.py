@@ -30,7 +30,8 @@ class Policy(nn.Module):
         # read-outs that only help training
         self.goal = nn.ModuleList(nn.Linear(WIDTH, n) for n in (len(VERBS), 1 + len(COLOURS), 1 + len(SHAPES)))
         self.visible = nn.Linear(WIDTH, 1)
-        self.match = nn.Linear(WIDTH, 1)
+        self.match = nn.Linear(WIDTH, 3)
+        self.naming = nn.ModuleList(nn.Linear(WIDTH, n) for n in (len(COLOURS), len(SHAPES)))
         self.newtons = nn.Linear(WIDTH, NEWTON_CLASSES)
         self.doubled = nn.Linear(WIDTH, 1)
 
@@ -68,9 +69,13 @@ class Policy(nn.Module):
         told = batch["visible"] != IGNORE
         parts["visible"] = 0.5 * F.binary_cross_entropy_with_logits(self.visible(h[told]).squeeze(-1).float(), batch["visible"][told].float())
         shown = batch["match"] != IGNORE
-        parts["match"] = F.binary_cross_entropy_with_logits(
-            self.match(h[shown]).squeeze(-1).float(), batch["match"][shown].float(), pos_weight=torch.tensor(4.0, device=h.device)
+        # colour and shape on their own beside both: what knows the two apart finds pairs that it was never asked for
+        parts["match"] = 2.0 * F.binary_cross_entropy_with_logits(
+            self.match(h)[shown].float(), batch["match"][shown].float(), pos_weight=torch.tensor(4.0, device=h.device)
         )
+        names = batch["naming"][..., 0] != IGNORE
+        for kind, head, column in zip(("colour", "shape"), self.naming, range(2), strict=True):
+            parts[kind] = 0.5 * F.cross_entropy(head(h[names]).float(), batch["naming"][names][:, column])
         near = batch["newtons"].round().clamp(0, NEWTON_CLASSES - 1).long().flatten()
         parts["newtons"] = 0.7 * F.cross_entropy(self.newtons(force).flatten(0, 1).float(), near)
         sure = batch["double"] != IGNORE

@@ -1,7 +1,7 @@
 """Training sequences for the backbone: ticks whose sensors are drawn independently, with what the expert would emit.
 
-A sequence is TICKS ticks.  Sound comes from a track, so time runs as it does in life; the frame, pose and speed of every
-tick are drawn afresh and balanced between target off centre, centred and absent, since the expert needs no history.  What
+A sequence is a stretch of some ticks out of a track.  Sound comes from the track, so time runs as it does in life; the frame, pose and
+speed of every tick are drawn afresh, since the expert needs no history: target off centre, centred, absent, or something else centred.  What
 the model has to carry over time is only which component is open and for what: that is the open component's own token, which
 stays visible to attention (the engine pins it) when the window of the newest W positions slides on.
 
@@ -13,85 +13,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from innervate.boards.emulator.scene import SceneObject
-
-from .expert import Action, act, in_view
-from .feeling import FORCE_HZ, FORCE_WINDOW
+from .banks import FrameBank, TrackBank
+from .expert import Action, act
+from .feeling import FORCE_WINDOW, SAMPLES_PER_TICK
 from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe, other
 from .scenes import bearing, pixel
 from .seeing import CELL, GLIMPSES, GRID
 from .speech import TICKS
+from .squeezes import squeeze_track
 
 IDLE, SO_MOTOR, EO_MOTOR = 256, 257, 258
 NEWLINE = 10
-SAMPLES_PER_TICK = 8  # of force
 IGNORE = -100
 SOUND, FRAME, FORCE, POSE, TOKEN = range(5)
 # How much an emission weighs against an idle tick, which sets the odds at which it is made.  To end a search too early loses it,
 # to end it a tick late costs nothing, and a search asks in every tick: so only when sure.  A halt comes late rather than never.
 ACT, HALT, DONE = 2.0, 5.0, 0.5
-SQUEEZE_N = 5.0
-DOUBLE_S = 0.8
-
-
-@dataclass(frozen=True)
-class FrameBank:
-    """Frames that the eye has seen: features before its last layer, and the scene behind each."""
-
-    features: npt.NDArray[np.float16]  # [N, 6, 129]
-    cells: npt.NDArray[np.int16]  # [N, 6]
-    heads: npt.NDArray[np.float32]  # [N, 2] pan, tilt
-    objects: list[list[SceneObject]]
-    by_pair: dict[tuple[str, str], npt.NDArray[np.int64]]  # trained pair -> frames with it in view
-    centred: dict[tuple[str, str], npt.NDArray[np.int64]]  # ... within a few degrees of the middle
-    countable: npt.NDArray[np.int64]  # frames fit for "what do you see": nothing cut by the border, no held-out pair
-
-    @staticmethod
-    def index(
-        features: npt.NDArray[np.float16], cells: npt.NDArray[np.int16], heads: npt.NDArray[np.float32], objects: list[list[SceneObject]]
-    ) -> FrameBank:
-        """Build the look-ups of a bank."""
-        by_pair: dict[tuple[str, str], list[int]] = {p: [] for p in TRAINED_PAIRS}
-        centred: dict[tuple[str, str], list[int]] = {p: [] for p in TRAINED_PAIRS}
-        countable = []
-        for i, things in enumerate(objects):
-            head = (float(heads[i, 0]), float(heads[i, 1]))
-            seen = [o for o in things if in_view(o, head)]
-            for o in seen:
-                pair = (o.colour, o.shape)
-                if pair in by_pair:
-                    by_pair[pair].append(i)
-                    if math.hypot(o.pan_deg - head[0], o.tilt_deg - head[1]) < 3.0:
-                        centred[pair].append(i)
-            sure = [o for o in things if in_view(o, head, margin_px=4.0)]
-            near = [o for o in things if in_view(o, head, margin_px=-8.0)]
-            apart = all(math.hypot(a.pan_deg - b.pan_deg, a.tilt_deg - b.tilt_deg) > 7.0 for k, a in enumerate(near) for b in near[:k])
-            if len(sure) == len(near) <= 4 and apart and not any((o.colour, o.shape) in HELD_OUT for o in near):
-                countable.append(i)
-        arrays = [{pair: np.array(rows) for pair, rows in table.items()} for table in (by_pair, centred)]
-        return FrameBank(features, cells, heads, objects, arrays[0], arrays[1], np.array(countable))
-
-    def seen(self, i: int) -> list[tuple[str, str]]:
-        """Colour and shape of what is in view in frame `i`, from left to right."""
-        head = (float(self.heads[i, 0]), float(self.heads[i, 1]))
-        things = [(bearing(o.pan_deg, o.tilt_deg, *head)[0], o) for o in self.objects[i] if in_view(o, head)]
-        return [(o.colour, o.shape) for _, o in sorted(things, key=lambda row: -row[0])]
-
-
-@dataclass(frozen=True)
-class TrackBank:
-    """Sound that the ear has heard: its state [N, TICKS, 320] before the last layer, and the commands in it."""
-
-    states: npt.NDArray[np.float16]
-    spoken: list[list[tuple[int, tuple[int, int, int]]]]  # per track: (frame of its end, intent ids)
+_COUNTED = np.array([0.13, 0.22, 0.29, 0.29, 0.07])  # how often 0, 1, ... of them
 
 
 @dataclass
@@ -107,12 +51,14 @@ class Sequence:
     delta: list[tuple[float, float]] = field(default_factory=list)  # degrees due from the motor decoder, NaN where none
     goal: list[tuple[int, int, int]] = field(default_factory=list)  # intent at a <so_motor>, verb 0 elsewhere
     visible: list[int] = field(default_factory=list)  # 1, 0, IGNORE
-    match: list[int] = field(default_factory=list)  # of a glimpse: is this what is looked for? 1, 0, IGNORE
+    match: list[tuple[int, int, int]] = field(default_factory=list)  # of a glimpse: what is looked for? its colour? its shape? 1, 0, IGNORE
+    naming: list[tuple[int, int]] = field(default_factory=list)  # colour and shape that an answer names here, IGNORE where none
     force: list[list[float]] = field(default_factory=list)
     newtons: list[float] = field(default_factory=list)
     double: list[int] = field(default_factory=list)
     pose: list[tuple[float, float, float, float]] = field(default_factory=list)
     track: int = 0
+    first: int = 0  # tick of the track that this begins with
 
     def add(self, kind: int, source: int, pin: int) -> int:
         """Append a position without a target; returns its number."""
@@ -125,64 +71,14 @@ class Sequence:
         self.delta.append((math.nan, math.nan))
         self.goal.append((0, 0, 0))
         self.visible.append(IGNORE)
-        self.match.append(IGNORE)
+        self.match.append((IGNORE, IGNORE, IGNORE))
+        self.naming.append((IGNORE, IGNORE))
         return len(self.kind) - 1
 
 
-def squeeze_track(rng: np.random.Generator, asked: list[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Force [FORCE_WINDOW + TICKS * 8] and per tick whether a second squeeze has just begun (1), not (0), or either (IGNORE)."""
-    n = FORCE_WINDOW + TICKS * SAMPLES_PER_TICK
-    force = np.zeros(n, np.float32)
-
-    def pulse(start: int, peak: float, rise: int, hold: int, fall: int) -> None:
-        shape = np.concatenate([np.linspace(0, peak, rise + 1)[1:], np.full(hold, peak), np.linspace(peak, 0, fall + 1)[1:]])
-        stop = min(n, start + len(shape))
-        if start < n:
-            force[start:stop] = np.maximum(force[start:stop], shape[: stop - start])
-
-    for tick in asked:  # somebody squeezes while asking, mostly
-        if rng.random() < 0.75:
-            lead, steady = ((40, 250), (260, 420)) if len(asked) < 3 else ((14, 34), (24, 50))
-            start = FORCE_WINDOW + (tick + 1) * SAMPLES_PER_TICK - int(rng.integers(*lead))
-            pulse(max(0, start), float(rng.uniform(0.5, 45)), int(rng.integers(2, 14)), int(rng.integers(*steady)), int(rng.integers(2, 14)))
-    for _ in range(int(rng.integers(0, 4))):
-        start = int(rng.integers(0, n))
-        kind = rng.random()
-        peak = float(rng.uniform(5.5, 40)) if rng.random() < 0.8 else float(rng.uniform(1, 4.5))
-        if kind < 0.4:
-            pulse(start, peak, int(rng.integers(2, 35)), int(rng.integers(2, 250)), int(rng.integers(2, 35)))
-            continue
-        for _ in range(2 if kind < 0.9 else 3):
-            rise, hold, fall = int(rng.integers(2, 16)), int(rng.integers(1, 22)), int(rng.integers(2, 16))
-            pulse(start, peak * float(rng.uniform(0.8, 1.25)), rise, hold, fall)
-            start += rise + hold + fall + int(rng.integers(3, 55))
-    force += rng.normal(0, rng.uniform(0.0, 0.12), n).astype(np.float32)
-    return force, double_labels(force)
-
-
-def double_labels(force: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Per tick 1 when the second of two rises over 5 N within 0.8 s lies in its last 0.24 s; IGNORE near the limits."""
-    rises, armed = [], True
-    for i, value in enumerate(force):
-        if armed and value > SQUEEZE_N:
-            rises.append(i)
-            armed = False
-        elif value < SQUEEZE_N - 0.7:
-            armed = True
-    out = np.zeros(TICKS, np.int64)
-    for first, second in pairwise(rises):
-        apart = (second - first) / FORCE_HZ
-        if apart > DOUBLE_S + 0.12:
-            continue
-        tick = max(0, (second - FORCE_WINDOW) // SAMPLES_PER_TICK)
-        for k in range(tick, min(TICKS, tick + 4)):
-            age = FORCE_WINDOW + (k + 1) * SAMPLES_PER_TICK - 1 - second
-            sure = 1 <= age < 24 and apart < DOUBLE_S - 0.04
-            out[k] = 1 if sure or out[k] == 1 else IGNORE
-    return out
-
-
-QUIZ_SHARE = 0.5  # sequences full of questions: naming what is in view is the longest chain of all
+QUIZ_SHARE = 0.45  # sequences full of questions: naming what is in view is the longest chain of all
+# ticks of a sequence: attention costs the square, and the longer ones reach as far back as the deployed window
+LENGTHS, _LENGTHS = (32, 60), (0.75, 0.25)
 TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
 # questions and stops more often than in speech: bytes are the harder half of what is learnt from typed lines
 _TYPED = np.array([0.06, 0.06, 0.06, 0.06, 0.06, 0.18, 0.12, 0.10, 0.18, 0.12])
@@ -194,17 +90,18 @@ class Builder:
     def __init__(self, frames: FrameBank, tracks: TrackBank) -> None:
         self.frames, self.tracks = frames, tracks
 
-    def build(self, rng: np.random.Generator) -> Sequence:
-        """One sequence."""
-        s = Sequence(track=int(rng.integers(len(self.tracks.states))))
-        due, asked, typed = self._commands(rng, s.track)
+    def build(self, rng: np.random.Generator, ticks: int = TICKS) -> Sequence:
+        """One sequence of `ticks`."""
+        s = Sequence(track=int(rng.integers(len(self.tracks.states))), first=int(rng.integers(TICKS - ticks + 1)))
+        span = range(s.first, s.first + ticks)
+        due, asked, typed = self._commands(rng, s.track, span)
         force, double = squeeze_track(rng, asked)
         state = _State()
-        for tick in range(TICKS):
+        for tick in span:
             self._tick(rng, s, state, tick, due.get(tick), typed.get(tick), force, double)
         return s
 
-    def _commands(self, rng: np.random.Generator, track: int) -> tuple[dict[int, tuple[Intent, bool]], list[int], dict[int, bytes]]:
+    def _commands(self, rng: np.random.Generator, track: int, span: range) -> tuple[dict[int, tuple[Intent, bool]], list[int], dict[int, bytes]]:
         """Tick -> (intent, whether from here on either emission is right), ticks of force questions, tick -> typed line."""
         due: dict[int, tuple[Intent, bool]] = {}
         busy: set[int] = set()
@@ -214,22 +111,28 @@ class Builder:
             # now and then it is done late, so that a missed tick is made up for; a stop never is
             late = int(rng.integers(1, 4)) if rng.random() < 0.3 and VERBS[ids[0]] != "stop" else 0
             busy |= set(range(tick - 20, tick + 8))
-            if tick + late >= TICKS:
+            if tick not in span or tick + late not in span:
                 continue
             intent = _intent(ids)
             for k in range(tick, tick + late):
                 due[k] = (intent, True)
             due[tick + late] = (intent, False)
         typed: dict[int, bytes] = {}
+        for stop in [tick for tick, (intent, _) in due.items() if intent.verb == "stop"]:  # there must be something to stop
+            tick = stop - int(rng.integers(8, 21))
+            if tick in span and tick not in busy and rng.random() < 0.8:
+                text, intent = command(rng, verb="follow" if rng.random() < 0.5 else "find")
+                due[tick], typed[tick] = (intent, False), text.encode() + b"\n"
+                busy |= set(range(tick - 4, stop))
         if rng.random() < QUIZ_SHARE:
-            for tick in range(int(rng.integers(1, 7)), TICKS, 7):
+            for tick in range(span.start + int(rng.integers(1, 7)), span.stop, 7):
                 if tick not in busy and rng.random() < 0.9:
-                    intent = Intent("see" if rng.random() < 0.6 else "force")
+                    intent = Intent("see" if rng.random() < 0.7 else "force")
                     busy |= {tick - 1, tick, tick + 1}
                     due[tick] = (intent, False)
                     typed[tick] = b"what do you see\n" if intent.verb == "see" else b"how hard am i squeezing\n"
-        for attempt in range(int(rng.integers(2, 8))):
-            tick = int(rng.integers(0, TICKS if attempt else 6))
+        for attempt in range(int(rng.integers(1, 3 + len(span) // 20))):
+            tick = span.start + int(rng.integers(0, len(span) if attempt else 6))
             if tick in busy:
                 continue
             busy |= set(range(tick - 4, tick + 5))
@@ -254,7 +157,7 @@ class Builder:
         s.newtons.append(float(window[-8:].mean()))
         s.double.append(int(double[tick]))
         s.pose.append(pose)
-        blocks = [[(SOUND, tick)], [(FORCE, tick)], [(POSE, tick)]]
+        blocks = [[(SOUND, tick - s.first)], [(FORCE, tick - s.first)], [(POSE, tick - s.first)]]
         if frame is not None:
             blocks.insert(1, [(FRAME, frame * GLIMPSES + g) for g in range(GLIMPSES)])
         if rng.random() < 0.5:
@@ -296,8 +199,11 @@ class Builder:
             s.weight[at] = 1.0
             return
         if intent is not None and intent.verb in ("see", "force"):
-            answer = describe(self.frames.seen(frame)) if intent.verb == "see" and frame is not None else f"about {max(0, round(newtons))} newtons"
+            pairs = self.frames.seen(frame) if intent.verb == "see" and frame is not None else []
+            answer = describe(pairs) if intent.verb == "see" else f"about {max(0, round(newtons))} newtons"
+            names = named(answer, pairs)
             for index, byte in enumerate(answer.encode() + b"\n"):
+                s.naming[at] = names[index]
                 at = self._token(s, state, at, byte, 1.0 if index else ACT)
         s.closed[at] = state.goal is None
         s.emit[at] = IGNORE if either else IDLE
@@ -322,39 +228,48 @@ class Builder:
         if state.goal is not None and state.goal.colour is not None:
             s.visible[at] = int(action.visible)
 
-    def _matches(self, frame: int, goal: Intent | None) -> list[int]:
-        """Per glimpse whether it shows what `goal` names; held-out pairs are left out, so that nothing learns to avoid them."""
+    def _matches(self, frame: int, goal: Intent | None) -> list[tuple[int, int, int]]:
+        """Per glimpse whether it shows what `goal` names, its colour, its shape; held-out pairs are left out: nothing shall learn to avoid them."""
         if goal is None or goal.colour is None:
             return []
         head = (float(self.frames.heads[frame, 0]), float(self.frames.heads[frame, 1]))
-        out = [0] * GLIMPSES
+        out = np.zeros((GLIMPSES, 3), np.int64)
         for item in self.frames.objects[frame]:
             column, row = pixel(*bearing(item.pan_deg, item.tilt_deg, *head))
-            wanted = (item.colour, item.shape) == (goal.colour, goal.shape)
+            held_out = (item.colour, item.shape) in HELD_OUT
+            colour, shape = item.colour == goal.colour, item.shape == goal.shape
+            alike = np.array([colour and shape, colour, shape])
             for k, cell in enumerate(self.frames.cells[frame]):
                 apart = max(abs(column - (int(cell) % GRID + 0.5) * CELL), abs(row - (int(cell) // GRID + 0.5) * CELL))
-                if apart < 0.6 * CELL and wanted:
-                    out[k] = 1
-                elif apart < 1.6 * CELL and out[k] == 0 and (wanted or (item.colour, item.shape) in HELD_OUT):
-                    out[k] = IGNORE
-        return out
+                if apart < 0.6 * CELL and not held_out:
+                    out[k][alike] = 1
+                elif apart < 1.6 * CELL:
+                    out[k][(out[k] == 0) & (alike | held_out)] = IGNORE
+        return [(int(a), int(b), int(c)) for a, b, c in out]
 
     def _choose_frame(self, rng: np.random.Generator, state: _State, intent: Intent | None) -> int | None:
         goal = intent if intent is not None and intent.colour is not None else state.goal
         bank = self.frames
         if intent is not None and intent.verb == "see":
-            return int(bank.countable[rng.integers(len(bank.countable))])
+            some = bank.countable[int(rng.choice(len(_COUNTED), p=_COUNTED))]
+            return int(some[rng.integers(len(some))]) if len(some) else None
         if goal is None or goal.colour is None or goal.shape is None:
             return int(rng.integers(len(bank.cells))) if rng.random() < 0.5 else None
         if rng.random() < 0.15:
             return None
         pair = (goal.colour, goal.shape)
-        draw = rng.random()
-        if draw < 0.16 and len(bank.centred[pair]) and (goal.verb != "find" or rng.random() < 0.6):
-            return int(bank.centred[pair][rng.integers(len(bank.centred[pair]))])
-        if draw < 0.7:
-            return int(bank.by_pair[pair][rng.integers(len(bank.by_pair[pair]))])
-        return int(rng.integers(len(bank.cells)))
+        # what is in the middle must say nothing about what is meant: as often the one as the other
+        draw, strange = rng.random(), TRAINED_PAIRS[int(rng.integers(len(TRAINED_PAIRS)))]
+        rows = bank.by_pair[pair]
+        if draw < 0.12:
+            rows = bank.centred[pair]
+        elif draw < 0.32:
+            rows = bank.beside[pair]
+        elif draw < 0.40:
+            rows = bank.centred[strange]
+        elif draw < 0.58:
+            return int(rng.integers(len(bank.cells)))
+        return int(rows[rng.integers(len(rows))]) if len(rows) else None
 
     def _choose_pose(self, rng: np.random.Generator, state: _State, intent: Intent | None, frame: int | None) -> tuple[float, float, float, float]:
         goal = intent if intent is not None else state.goal
@@ -375,22 +290,36 @@ class _State:
     pin: int = -1
 
 
+def named(answer: str, pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Per byte of `answer` and the newline after it: colour and shape (indices) of the thing that this byte helps to name, IGNORE after the last."""
+    out = [(IGNORE, IGNORE)] * (len(answer) + 1)
+    start = 0
+    for colour, shape in pairs:
+        end = answer.index(f"{colour} {shape}", start) + len(f"{colour} {shape}")
+        out[start:end] = [(COLOURS.index(colour), SHAPES.index(shape))] * (end - start)
+        start = end
+    return out
+
+
 def _intent(ids: tuple[int, int, int]) -> Intent:
     return Intent(VERBS[ids[0]], COLOURS[ids[1] - 1] if ids[1] else None, SHAPES[ids[2] - 1] if ids[2] else None)
 
 
 class Sequences(torch.utils.data.IterableDataset[dict[str, torch.Tensor]]):
-    """Endless padded batches; every tensor is [B, T] or [B, T, k], ticks' sensors [B, TICKS, k]."""
+    """Endless padded batches of `ticks` ticks in all; every tensor is [B, T] or [B, T, k], ticks' sensors [B, ticks of one, k].
 
-    def __init__(self, frames: FrameBank, tracks: TrackBank, batch: int, seed: int) -> None:
-        self._builder, self._batch, self._seed = Builder(frames, tracks), batch, seed
+    All sequences of a batch are equally long. `rank` makes batches of their own, as long as those of the other ranks at the same step.
+    """
+
+    def __init__(self, frames: FrameBank, tracks: TrackBank, ticks: int, seed: int, rank: int = 0) -> None:
+        self._builder, self._ticks, self._seed, self._rank = Builder(frames, tracks), ticks, seed, rank
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         torch.set_num_threads(1)
-        worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([self._seed, worker.id if worker else 0])
+        lengths, rng = np.random.default_rng([self._seed, 1]), np.random.default_rng([self._seed, 2, self._rank])
         while True:
-            yield collate([self._builder.build(rng) for _ in range(self._batch)], rng)
+            length = int(lengths.choice(LENGTHS, p=_LENGTHS))
+            yield collate([self._builder.build(rng, length) for _ in range(max(1, self._ticks // length))], rng)
 
 
 def collate(items: list[Sequence], rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -408,15 +337,10 @@ def collate(items: list[Sequence], rng: np.random.Generator) -> dict[str, torch.
         "kind": padded("kind", -1, np.int64), "source": padded("source", 0, np.int64), "pin": padded("pin", -1, np.int64),
         "emit": padded("emit", IGNORE, np.int64), "weight": padded("weight", 0, np.float32), "closed": padded("closed", True, bool),
         "delta": padded("delta", math.nan, np.float32), "goal": padded("goal", 0, np.int64), "visible": padded("visible", IGNORE, np.int64),
-        "match": padded("match", IGNORE, np.int64),
+        "match": padded("match", IGNORE, np.int64), "naming": padded("naming", IGNORE, np.int64),
     }
     for name, dtype in (("force", np.float32), ("newtons", np.float32), ("double", np.int64), ("pose", np.float32)):
         batch[name] = torch.from_numpy(np.asarray([getattr(s, name) for s in items], dtype))
-    batch["track"] = torch.tensor([s.track for s in items])
-    batch["window"] = torch.from_numpy(np.where(rng.random(len(items)) < 0.3, 2000, rng.integers(140, 513, len(items))))
+    batch["track"], batch["first"] = torch.tensor([s.track for s in items]), torch.tensor([s.first for s in items])
+    batch["window"] = torch.from_numpy(np.where(rng.random(len(items)) < 0.5, 2000, rng.integers(90, 400, len(items))))
     return batch
-
-
-def bank_paths(folder: Path) -> tuple[Path, Path]:
-    """Where the encoded frames and tracks are kept."""
-    return folder / "frames_bank.npz", folder / "tracks_bank.npz"

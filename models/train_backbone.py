@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
+from .banks import FrameBank, TrackBank, bank_paths
 from .checkpoint import autocast, best_device, load_checkpoint, save_checkpoint, schedule
 from .policy import Policy
 from .progress import Progress
 from .scenes import draw_scene, render_scenes
-from .sequences import FRAME, SOUND, FrameBank, Sequences, TrackBank, bank_paths
+from .sequences import FRAME, SOUND, Sequences
 from .speech import Pool, make_track
 from .train_hearing import load_ear
 from .train_seeing import load_eye
@@ -31,10 +33,10 @@ class BackboneTraining:
     scenes: int = 60000
     aimed: int = 24000
     tracks: int = 8000
-    steps: int = 3000
-    batch: int = 6
+    steps: int = 6000
+    ticks: int = 640  # of all sequences of a process's batch
     compile: bool = True
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     seed: int = 3
 
 
@@ -98,7 +100,8 @@ def sensed(batches: Iterator[dict[str, Tensor]], frames: FrameBank, tracks: Trac
     states = torch.from_numpy(tracks.states)
     for batch in batches:
         kind, source = batch["kind"], batch["source"]
-        batch["sound"] = states[batch["track"][:, None].expand_as(kind)[kind == SOUND], source[kind == SOUND]].float()
+        heard = kind == SOUND
+        batch["sound"] = states[batch["track"][:, None].expand_as(kind)[heard], (batch["first"][:, None] + source)[heard]].float()
         batch["sight"] = features[source[kind == FRAME]].float()
         batch["cells"] = cells[source[kind == FRAME]]
         yield batch
@@ -133,6 +136,39 @@ def train_backbone(folder: Path, config: BackboneTraining, threads: int = 3) -> 
     return folder / "policy.pt"
 
 
+class Optimiser:
+    """Muon for the backbone's matrices, AdamW for all else; learns in fewer steps than AdamW alone."""
+
+    def __init__(self, policy: Policy, lr: float) -> None:
+        matrices = [p for p in policy.nano.backbone.parameters() if p.ndim == 2]
+        mine = {id(p) for p in matrices}
+        others = [p for p in policy.parameters() if id(p) not in mine]
+        self.parts: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(matrices, lr=lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=lr, weight_decay=0.02, betas=(0.9, 0.98)),
+        )
+
+    def set_rate(self, lr: float) -> None:
+        """Learn at `lr` from now on."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = lr
+
+    def step(self) -> None:
+        """Follow the gradients."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for part, stored in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(stored)
+
+
 def _train(rank: int, workers: int, folder: Path, config: BackboneTraining, meeting: Path | None) -> None:
     torch.set_num_threads(1)
     if meeting is not None:
@@ -141,20 +177,19 @@ def _train(rank: int, workers: int, folder: Path, config: BackboneTraining, meet
     torch.manual_seed(config.seed)
     device, state = best_device(), folder / "policy.pt"
     policy = start_policy(folder).to(device)
-    optimiser = torch.optim.AdamW(policy.parameters(), lr=config.lr, weight_decay=0.02, betas=(0.9, 0.98))
+    optimiser = Optimiser(policy, config.lr)
     if config.compile:  # fusing the norms and rotations halves a step on a processor, and takes half a minute to prepare
         policy.nano.backbone.forward = torch.compile(policy.nano.backbone.forward, dynamic=True)  # type: ignore[method-assign]
     first = load_checkpoint(state, policy, optimiser)
-    batches = sensed(iter(Sequences(frames, tracks, config.batch, config.seed + 1000 * first + rank)), frames, tracks)
+    batches = sensed(iter(Sequences(frames, tracks, config.ticks, config.seed + 1000 * first, rank)), frames, tracks)
     began, mean = time.monotonic(), dict[str, float]()
     with Progress("backbone", config.steps, first) if rank == 0 else nullcontext() as bar:
         for step in range(first, config.steps):
-            for group in optimiser.param_groups:
-                group["lr"] = schedule(step, config.steps, config.lr)
+            optimiser.set_rate(schedule(step, config.steps, config.lr))
             batch = {name: part.to(device) for name, part in next(batches).items()}
             with autocast(device):
                 loss, figures = policy.loss(batch)
-            optimiser.zero_grad(set_to_none=False)
+            policy.zero_grad(set_to_none=False)
             loss.backward()
             _average(policy, workers)
             nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

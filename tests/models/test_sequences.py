@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from innervate.boards.emulator.scene import SceneObject
-from innervate.models.language import HELD_OUT, VERBS, Intent
+from innervate.models.banks import FrameBank, TrackBank
+from innervate.models.language import COLOURS, HELD_OUT, SHAPES, VERBS, Intent
 from innervate.models.policy import attention_mask
 from innervate.models.scenes import draw_scene
 from innervate.models.sequences import (
@@ -16,15 +17,15 @@ from innervate.models.sequences import (
     IDLE,
     IGNORE,
     SO_MOTOR,
+    SOUND,
     TOKEN,
     Builder,
-    FrameBank,
     Sequence,
-    TrackBank,
     collate,
-    double_labels,
+    named,
 )
 from innervate.models.speech import TICKS
+from innervate.models.squeezes import double_labels
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,38 @@ def test_attention_sees_the_window_and_the_pin_and_nothing_to_come(many: list[Se
     visible = set(torch.nonzero(mask[0, row]).flatten().tolist())
     assert visible == set(range(row - 49, row + 1)) | ({pin} if pin >= 0 else set())
     assert bool(mask[2, row, : row + 1].all())
+
+
+def test_a_stretch_of_a_track_hears_that_stretch(builder: Builder) -> None:
+    s = builder.build(np.random.default_rng(3), 32)
+    assert [source for kind, source in zip(s.kind, s.source, strict=True) if kind == SOUND] == list(range(32))
+    assert 0 < s.first <= TICKS - 32
+    assert len(s.force) == len(s.pose) == len(s.double) == 32
+
+
+def test_what_is_in_the_middle_is_meant_as_often_as_not(builder: Builder, many: list[Sequence]) -> None:
+    meant = other = 0
+    for s in many:
+        for at, (kind, source) in enumerate(zip(s.kind, s.source, strict=True)):
+            goal = s.goal[s.pin[at]] if s.pin[at] >= 0 else (0, 0, 0)
+            if kind != FRAME or source % 6 or not goal[1]:
+                continue
+            pan, tilt = builder.frames.heads[source // 6]
+            middle = [o for o in builder.frames.objects[source // 6] if math.hypot(o.pan_deg - pan, o.tilt_deg - tilt) < 3.0]
+            here = any((1 + COLOURS.index(o.colour), 1 + SHAPES.index(o.shape)) == goal[1:] for o in middle)
+            meant, other = meant + here, other + (bool(middle) and not here)
+    assert meant + other > 100
+    assert 0.25 < meant / (meant + other) < 0.6
+
+
+def test_every_byte_of_a_name_says_what_it_names() -> None:
+    answer = "a red cube and a blue ball"
+    names = named(answer, [("red", "cube"), ("blue", "ball")])
+    assert len(names) == len(answer) + 1
+    assert names[0] == names[9] == (0, 0)
+    assert names[10] == names[25] == (2, 1)
+    assert names[26] == (IGNORE, IGNORE)
+    assert named("nothing", []) == [(IGNORE, IGNORE)] * 8
 
 
 def pulses(*starts_s: float) -> np.ndarray:
