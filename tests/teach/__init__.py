@@ -1,0 +1,1 @@
+"""Teaching: networks, gestures, gists."""
