@@ -75,7 +75,8 @@ class Policy(nn.Module):
         )
         names = batch["naming"][..., 0] != IGNORE
         for kind, head, column in zip(("colour", "shape"), self.naming, range(2), strict=True):
-            parts[kind] = 0.5 * F.cross_entropy(head(h[names]).float(), batch["naming"][names][:, column])
+            each = F.cross_entropy(head(h[names]).float(), batch["naming"][names][:, column], reduction="sum")
+            parts[kind] = 0.5 * each / names.sum().clamp(min=1)  # a batch without a question teaches nothing here
         near = batch["newtons"].round().clamp(0, NEWTON_CLASSES - 1).long().flatten()
         parts["newtons"] = 0.7 * F.cross_entropy(self.newtons(force).flatten(0, 1).float(), near)
         sure = batch["double"] != IGNORE
