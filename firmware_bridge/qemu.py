@@ -51,7 +51,8 @@ class Qemu:
     def __init__(self, elf: Path, machine: str = "netduinoplus2", flash: Mapping[int, Path] | None = None, tied: bool = False) -> None:
         """Start `elf`; `flash` lays the bytes of files at addresses, over what the ELF puts there. Raises EmulatorError with the next step.
 
-        `tied`: the kernel ends QEMU with the thread that calls this, whatever kills it; for a thread that lasts as long as the emulator shall.
+        `tied`: the kernel ends QEMU with the thread that calls this, whatever kills it; for a thread that lasts as long as the emulator shall. Ctrl-C
+        is then the caller's alone, so that motors can be brought to rest.
         """
         program = shutil.which("qemu-system-arm")
         if program is None:
@@ -65,7 +66,9 @@ class Qemu:
             command = [*leash, program, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(elf), *lines]
             for address, file in (flash or {}).items():
                 command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0 if tied else None
+            )  # fmt: skip
             if self._wait_listening():
                 break
             said = self.process.communicate()[1].strip()

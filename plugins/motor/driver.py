@@ -3,6 +3,7 @@
 Rules
 - The firmware keeps limits, rates and deadman; this half says what they are, arms, and passes setpoints on with their times.
 - `safe` is the firmware's `rest`: stand still, armed. When that cannot be said it is its stop, and when no word gets through, its deadman.
+- A stop of the firmware's own is told at the next tick, not at the next command: `expire` looks.
 - Arming is explicit: once at each open, after the servos have answered. A cause that a person should look at (force, servo, a restart) keeps
   a driver that opens again from arming, unless the board says `rearm = "always"`.
 """
@@ -62,8 +63,8 @@ def _servo_faults(bits: int) -> str:
 class Motor(Actuator):
     """Drives pan and tilt, in degrees, through the firmware; its safe value is to stand still with the torque on.
 
-    An axis that a setpoint leaves out keeps its last target. A stop of the firmware is a DeviceError on the next setpoint, with its cause in words
-    and the next step; opening again arms again, within the rules above.
+    An axis that a setpoint leaves out keeps its last target. A stop of the firmware is a DeviceError of the next `apply` or `expire`, with its cause
+    in words and the next step; opening again arms again, within the rules above.
     """
 
     def __init__(self, context: Context, limits: Mapping[str, Limit], hold_ms_max: int = 100) -> None:
@@ -112,6 +113,14 @@ class Motor(Actuator):
         """As the base; the setpoint's own times go to the firmware with it."""
         self._order = setpoint
         return super().apply(setpoint)
+
+    def expire(self, now_ns: int) -> bool:
+        """As the base; and raises DeviceError when the firmware has stopped, also at rest, so that the owner knows before the next command."""
+        link = self._link
+        if link is not None and link.motion is State.STOPPED and link.stopped is not None:
+            why = explain(link.stopped, self._firmware_limits)
+            raise DeviceError(self.name, f"stopped: {why}", "an armed controller", "it is armed when the driver opens again, if the cause allows")
+        return super().expire(now_ns)
 
     def _apply(self, values: Mapping[str, float]) -> None:
         link, order = self._link, self._order

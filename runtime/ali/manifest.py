@@ -24,7 +24,6 @@
     [component.options]                                 # every option that a board may set, with its default
     port = ""
 
-A component with no driver yet may say why in `driver_note`, a clause for the error of a board that asks for one.
 A component that brings a network of its own has `space_id`, the latent space that it was trained for, and no `graph`.
 An actuator adds `safe` (in words), `hold_ms_max`, and `feedback`: the component whose newest sample its decoder is
 given.
@@ -59,7 +58,6 @@ class ComponentEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     name: str
     kind: Literal["upstream", "downstream"]
     driver: str | None = None
-    driver_note: str | None = None
     virtual: str | None = None
     encoder: str | None = None
     decoder: str | None = None

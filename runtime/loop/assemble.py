@@ -156,8 +156,7 @@ class _Builder:
         if reference is None:
             who = f"{self.board.path}: component.{wiring.name}"
             other = "driver" if wiring.use == "virtual" else "virtual"
-            note = self.entries[wiring.name].driver_note if wiring.use == "driver" else None
-            came = f"use = {wiring.use!r}, which plugin {wiring.plugin} lacks{f': {note}' if note else ''}"
+            came = f"use = {wiring.use!r}, which plugin {wiring.plugin} lacks"
             raise BoardError(who, came, repr(other), f'set use = "{other}"')
         return load_class(reference, kind, f"plugin {wiring.plugin}")
 

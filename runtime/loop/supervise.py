@@ -170,7 +170,7 @@ class Upstream:
         self.name = encoder.source
         self.newest: Sample | None = None
         self.restarts = Restarts(self.name, log)
-        self.dropped = 0  # samples that no tick took in time
+        self.dropped = 0  # samples that no tick took in time; where only the newest counts, the older ones are no loss
         self._start_feed = start_feed
         self._encoder = encoder
         self._border = border
@@ -236,7 +236,7 @@ class Upstream:
 
     def _count_drops(self) -> None:
         if self._feed is not None:
-            self.dropped += self._feed.dropped
+            self.dropped += 0 if self._only_newest else self._feed.dropped
             self._feed.dropped = 0
 
     def _check_silence(self, now_ns: int) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from innervate.boards.emulator.mcu import McuWorld, ToldAxes
+from innervate.boards.emulator.devices.apart import DevicesApart, ToldAxes
+from innervate.boards.emulator.mcu import McuWorld
 from innervate.boards.emulator.scenario import Scenario, SqueezeInput
 from innervate.firmware_bridge.link import Link, LinkError
 from innervate.firmware_bridge.qemu import EmulatorError
-from innervate.runtime.ali.errors import BoardError
+from innervate.runtime.ali.errors import BoardError, DeviceError
 from innervate.runtime.ali.registry import Registry
 from innervate.runtime.backbone.bundle import Bundle
 from innervate.runtime.board import load_board
@@ -51,15 +57,30 @@ def link(world: McuWorld) -> Iterator[Link]:
     made.close()
 
 
-def test_told_targets_come_back_once_and_in_order() -> None:
-    axes = ToldAxes()
-    axes.drive(0, 10.0, 1)
-    axes.drive(0, 10.0, 2)  # no change
-    axes.drive(1, 99.0, 3)  # clamped to the tilt's range
-    assert axes.told() == [(1, 10.0, 0.0), (3, 10.0, 30.0)]
-    assert axes.told() == []
-    axes.let_go(0, 4)
-    assert axes.told() == [(4, 0.0, 30.0)]
+def test_changed_targets_are_told_once_and_in_order() -> None:
+    up, down = os.pipe()
+    axes = ToldAxes(down)
+    axes.state(0, 1)  # somebody asks
+    axes.state(1, 2)
+    axes.drive(0, 10.0, 3)
+    axes.drive(0, 10.0, 4)  # no change
+    axes.drive(1, 99.0, 5)  # clamped to the tilt's range
+    axes.let_go(0, 6)
+    os.close(down)
+    with os.fdopen(up) as lines:
+        assert [json.loads(line) for line in lines] == [[1, 0.0, 0.0], [3, 10.0, 0.0], [5, 10.0, 30.0], [6, 0.0, 30.0]]
+
+
+def test_a_reader_that_does_not_read_holds_nobody_up() -> None:
+    up, down = os.pipe()
+    os.set_blocking(down, False)
+    axes = ToldAxes(down)
+    for t_ns in range(10_000):
+        axes.drive(0, float(t_ns % 2), t_ns)
+    os.close(up)
+    axes.drive(0, 5.0, 10_000)  # nor one that is gone
+    os.close(down)
+    assert axes.servos[0].target_deg == 5.0
 
 
 @pytest.mark.slow
@@ -73,7 +94,7 @@ def test_the_world_s_head_goes_where_the_firmware_sends_the_servos(world: McuWor
         except LinkError as error:
             if "servo" not in str(error) and "setpoint" not in str(error) and "synchronised" not in str(error):
                 raise
-        if world.axes.servos[0].position_deg > 5.0:
+        if link.telemetry is not None and link.telemetry.telemetry.pan_deg > 5.0:
             break
     link.stop()
     begun_ns = time.monotonic_ns()
@@ -83,7 +104,8 @@ def test_the_world_s_head_goes_where_the_firmware_sends_the_servos(world: McuWor
         time.sleep(0.01)
     measured = world.pose()[:2]
     assert measured[0] > 5.0
-    assert measured == pytest.approx([servo.position_deg for servo in world.axes.servos], abs=0.5)
+    assert link.telemetry is not None
+    assert measured == pytest.approx([link.telemetry.telemetry.pan_deg, link.telemetry.telemetry.tilt_deg], abs=0.5)
 
 
 @pytest.mark.slow
@@ -96,7 +118,40 @@ def test_nothing_outlives_the_world() -> None:
     made = McuWorld(Scenario(duration_s=None), 1, build("stm32f405") / "stm32f405.elf")
     made.close()
     made.close()
-    assert made.qemu.process.returncode is not None
+    assert made.qemu.process.returncode is not None and made.devices.process.returncode == 0
+
+
+HOLDER = """
+from innervate.boards.emulator.devices.apart import DevicesApart
+held = DevicesApart(1, 2, [], 0)
+print(held.process.pid, flush=True)
+input()
+"""
+
+
+@pytest.mark.slow
+def test_the_simulators_end_with_a_device_that_is_killed() -> None:
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    device = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=paths)
+    assert device.stdout is not None
+    pid = int(device.stdout.readline())
+    device.kill()
+    device.communicate()
+    end = time.monotonic() + WAIT_S
+    while Path(f"/proc/{pid}/stat").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii"):
+        assert time.monotonic() < end, "it lives on"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_simulators_that_end_by_themselves_are_told() -> None:
+    with DevicesApart(1, 2, [], 0) as devices:
+        devices.begin(time.monotonic_ns())
+        devices.process.send_signal(signal.SIGTERM)
+        devices.process.wait(WAIT_S)
+        with pytest.raises(DeviceError, match="ended with status -15"):
+            devices.begin(time.monotonic_ns())
+        assert devices.told() == []
 
 
 def test_a_missing_elf_says_how_to_make_it(tmp_path: Path) -> None:

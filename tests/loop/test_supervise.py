@@ -227,6 +227,14 @@ def test_an_error_in_a_drivers_thread_reaches_the_tick_after_what_it_gave() -> N
     assert gauge.closed == 1
 
 
+def test_where_only_the_newest_counts_older_ones_are_no_loss() -> None:
+    sense = Sense(Kept(), only_newest=True)
+    sense.upstream.start(0)
+    sense.feeds[0].dropped = 3
+    sense.upstream.collect(0)
+    assert sense.upstream.dropped == 0
+
+
 def test_drops_are_counted_over_the_lives_of_a_sensor() -> None:
     sense = Sense(Kept())
     sense.upstream.start(0)

@@ -180,6 +180,23 @@ def test_a_starved_deadman_is_told_and_opening_arms_again(served: Served, parts:
     motor.close()
 
 
+def test_a_stop_at_rest_is_told_before_the_next_command(served: Served, parts: Parts) -> None:
+    motor = parts.motor(rearm="always")
+    motor.open()
+    assert not motor.expire(parts.clock.now_ns())
+    with served.lock:
+        served.mcu.lib.host_axis(0, 0, 2)
+    with pytest.raises(DeviceError, match="servo 1 reports fault"):
+        until(lambda: False, lambda: motor.expire(parts.clock.now_ns()))
+    with served.lock:
+        served.mcu.lib.host_axis(0, 1, 0)
+    motor.close()
+    assert not motor.expire(parts.clock.now_ns())  # closed: nothing to tell
+    motor.open()
+    assert firmware_state(served) is State.READY
+    motor.close()
+
+
 def test_a_silent_servo_is_named(served: Served, parts: Parts) -> None:
     with served.lock:
         served.mcu.lib.host_axis(1, 0, 2)

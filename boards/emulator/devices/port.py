@@ -62,6 +62,11 @@ class DevicePort:
         self._thread = threading.Thread(target=self._run, name=f"{type(device).__name__}@{self.address[1]}", daemon=True)
         self._thread.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether it serves: False once the device has raised, or after `close`."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Stop serving; raises what the device raised. Safe to call twice."""
         self._stop.set()
