@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from innervate.models.backbone import BackboneConfig, Nano, rope_tables
+from innervate.models.vjp import gradient_bytes, gradient_file
 from innervate.runtime.backbone.bundle import sealed
 
 Variant = Literal["fp32", "nb8", "dq8"]
@@ -300,13 +301,16 @@ def write_bundle(
         for location, store in stores.items():
             (work / location).write_bytes(store.blob)
         for variant in VARIANTS:
-            raw = DecodeGraph(config, variant, stores).build().SerializeToString(deterministic=True)
+            decode = DecodeGraph(config, variant, stores).build()
+            raw = decode.SerializeToString(deterministic=True)
             (work / f"decode.{variant}.onnx").write_bytes(raw)
+            (work / gradient_file(variant)).write_bytes(gradient_bytes(decode))
             exact = hashlib.sha256(raw)
             for location in READS[variant]:
                 exact.update(stores[location].blob)
             tables[f"variant.{variant}"] = {
-                "file": f"decode.{variant}.onnx", "weights": list(READS[variant]), "exact_id": exact.hexdigest()
+                "file": f"decode.{variant}.onnx", "weights": list(READS[variant]), "exact_id": exact.hexdigest(),
+                "gradient": gradient_file(variant),
             }  # fmt: skip
         rows = {key: getattr(nano, key).detach().float().cpu().numpy() for key in ("embedding", "classifier")}
         np.savez(work / "rows.npz", **rows)
@@ -336,16 +340,19 @@ def _seal(work: Path, tables: dict[str, dict[str, object]], figures: Mapping[str
     os.replace(beside, work / "bundle.toml")
 
 
-def reseal(folder: Path, figures: Mapping[str, float] | None = None) -> None:
+def reseal(folder: Path, figures: Mapping[str, float] | None = None, variants: Mapping[str, Mapping[str, str]] | None = None) -> None:
     """Hash the files of a bundle anew, after a deliberate edit or to put measured ``figures`` in (None keeps those there).
 
-    Identities stay as they are: a changed decode graph or weight file needs :func:`write_bundle`.
+    Identities stay as they are: a changed decode graph or weight file needs :func:`write_bundle`. ``variants`` adds keys to the tables
+    of variants.
     """
     with (folder / "bundle.toml").open("rb") as file:
         raw = tomllib.load(file)
     tables: dict[str, dict[str, object]] = {"bundle": raw["bundle"], "tokens": raw["tokens"]}
     for group in ("variant", "component"):
         tables |= {f"{group}.{name}": entry for name, entry in raw.get(group, {}).items()}
+    for name, keys in (variants or {}).items():
+        tables[f"variant.{name}"] |= keys
     _seal(folder, tables, raw.get("figures", {}) if figures is None else figures)
 
 

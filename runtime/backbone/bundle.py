@@ -63,11 +63,12 @@ class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VariantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[variant.NAME]``: a decode graph, the weight files that it refers to, its exact identity."""
+    """``[variant.NAME]``: a decode graph, the weight files that it refers to, its exact identity, its gradient graph."""
 
     file: str
     exact_id: str
     weights: list[str] = []
+    gradient: str | None = None
 
 
 class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -170,6 +171,15 @@ class Bundle:
         """The decode graph of a variant."""
         return self.folder / self._variant(variant).file
 
+    def gradient_path(self, variant: str) -> Path:
+        """The gradient graph of a variant. Raises BundleError when the bundle was made without it."""
+        name = self._variant(variant).gradient
+        if name is None:
+            who = str(self.folder / "bundle.toml")
+            step = f"add it: python -m innervate.models.vjp {self.folder}"
+            raise BundleError(who, f"variant {variant} has no gradient graph", "gradient = in its table", step)
+        return self.folder / name
+
     def rate_hz(self, component: str) -> float | None:
         """Latents a second of a component, where the bundle states it."""
         rate = self.toml.component.get(component, {}).get("rate_hz")
@@ -216,7 +226,7 @@ class Bundle:
         who, files = str(self.folder / "bundle.toml"), self.toml.files
         used = ["rows.npz"]
         for entry in self.toml.variant.values():
-            used += [entry.file, *entry.weights]
+            used += [entry.file, *entry.weights, *([entry.gradient] if entry.gradient is not None else [])]
         for parts in self.toml.component.values():
             used += [value for value in parts.values() if isinstance(value, str)]
         for name in used:
