@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.errors import DeviceError, InnervateError, LatentError
 from innervate.runtime.ali.latents import Latents
 from innervate.runtime.ali.space import Floats, Space
+
+if TYPE_CHECKING:
+    from innervate.runtime.ali.tap import Tap
 
 Array = npt.NDArray[Any]
 
@@ -91,12 +95,15 @@ class Context:
     """What a component is given at its birth: its name on the board, the clock, its options, and the world of twins.
 
     `options` is complete: the manifest's defaults with the board's values over them. `world` is None for real drivers.
+    `folder` is where the plugin's own files lie; `tap` is what it listens to, when its manifest has `listens`.
     """
 
     name: str
     clock: Clock
     options: Mapping[str, object]
     world: Bench | None = None
+    folder: Path | None = None
+    tap: "Tap | None" = None
 
     def bench(self) -> Bench:
         """Return the world; raises DeviceError when there is none (a twin on a board without a world)."""

@@ -24,7 +24,9 @@
     [component.options]                                 # every option that a board may set, with its default
     port = ""
 
-A component that brings a network of its own has `space_id`, the latent space that it was trained for, and no `graph`.
+A component that brings a network of its own has `space_id`, the latent space that it was trained for, and no `graph`, or one that lies
+beside this file: `graph = "./encoder.onnx"`. An upstream component that `listens` to another one has no device: it is given that one's
+samples and latents, in the tick.
 An actuator adds `safe` (in words), `hold_ms_max`, and `feedback`: the component whose newest sample its decoder is
 given.
 """
@@ -37,6 +39,8 @@ import msgspec
 
 from innervate.runtime.ali.component import Limit
 from innervate.runtime.ali.errors import ManifestError, nearest
+
+BESIDE = "./"  # begins a graph that lies beside plugin.toml
 
 
 class LimitEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -62,6 +66,7 @@ class ComponentEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     encoder: str | None = None
     decoder: str | None = None
     graph: str | None = None
+    listens: str | None = None
     space_id: str | None = None
     rate_hz: float | None = None
     keep: Literal["all", "newest"] = "all"
@@ -150,9 +155,11 @@ def _check(path: Path, manifest: Manifest) -> None:
                 raise ManifestError(f"{who}.{axis}", f"min {limit.min:g}, max {limit.max:g}", "min < max", "correct the limits")
         if entry.kind == "upstream":
             _need(who, entry, ("encoder",))
+        elif entry.listens is not None:
+            raise ManifestError(who, f"listens = {entry.listens!r}", "no such key in a downstream component", "remove it")
         elif not entry.is_sink:
             _need(who, entry, ("safe", "hold_ms_max"))
-        if not entry.is_sink and entry.graph is None:
+        if not entry.is_sink and (entry.graph is None or entry.graph.startswith(BESIDE)):
             _need(who, entry, ("space_id",))
 
 

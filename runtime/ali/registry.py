@@ -24,12 +24,12 @@ T = TypeVar("T")
 class Registry:
     """Plugins by name, found when asked for.
 
-    `folders` are searched for `<name>/plugin.toml` (None: the built-in folder alone); `entry_points=False` leaves third
-    parties out.
+    `folders` are searched for `<name>/plugin.toml` (None: the built-in folder alone), then those of `more`; `entry_points=False`
+    leaves third parties out.
     """
 
-    def __init__(self, folders: Sequence[Path] | None = None, entry_points: bool = True) -> None:
-        self._folders = list(folders) if folders is not None else _built_in_folders()
+    def __init__(self, folders: Sequence[Path] | None = None, entry_points: bool = True, more: Sequence[Path] = ()) -> None:
+        self._folders = [*(folders if folders is not None else _built_in_folders()), *more]
         self._entry_points = entry_points
         self._manifests: dict[str, Manifest] = {}
         self._third_party: dict[str, str] | None = None
@@ -46,6 +46,10 @@ class Registry:
         if name not in self._manifests:
             self._manifests[name] = load_manifest(self._find(name))
         return self._manifests[name]
+
+    def folder(self, name: str) -> Path:
+        """Return where the files of plugin `name` lie. Raises PluginError when there is none."""
+        return self._find(name).parent
 
     def component(self, plugin: str, name: str) -> ComponentEntry:
         """Return component `name` of `plugin`. Raises PluginError when it has no such component."""

@@ -1,6 +1,7 @@
 """Assembly: a board, a bundle and the plugins that the board names become a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.component import Actuator, Array, Context, Decoder, Encoder, Graph, Sensor, Sink
 from innervate.runtime.ali.errors import BoardError, BundleError, LatentError, PluginError, nearest
 from innervate.runtime.ali.latents import Border
-from innervate.runtime.ali.manifest import ComponentEntry
+from innervate.runtime.ali.manifest import BESIDE, ComponentEntry
 from innervate.runtime.ali.registry import Registry, load_class
 from innervate.runtime.ali.space import Floats, Space, negotiate
+from innervate.runtime.ali.tap import Tap
 from innervate.runtime.backbone.bundle import Bundle
 from innervate.runtime.backbone.engine import Engine
 from innervate.runtime.backbone.vocabulary import Vocabulary
@@ -59,12 +61,19 @@ class NoGraph:
         """There is no state."""
 
 
-def component_graph(bundle: Bundle, entry: ComponentEntry) -> Graph:
-    """Return the component's network from the bundle, or what stands in its place. Raises BundleError when it has none."""
+def component_graph(bundle: Bundle, entry: ComponentEntry, folder: Path | None = None) -> Graph:
+    """Return the component's network from the bundle or from `folder`, the plugin's own, or what stands in its place.
+
+    Raises BundleError when there is none.
+    """
     if entry.graph is None:
         return NoGraph(entry.name)
     if entry.graph == ROWS:
         return ByteRows(Vocabulary(bundle))
+    if entry.graph.startswith(BESIDE):
+        from innervate.runtime.backbone.graph import Graph as OnnxGraph  # as Bundle.component does: boards without graphs do without
+
+        return OnnxGraph((folder or Path()) / entry.graph, who=f"{entry.name}.{entry.graph.removeprefix(BESIDE)}")
     name, dot, part = entry.graph.partition(".")
     if not dot:
         raise BundleError(f"component {entry.name}", f"graph = {entry.graph!r}", '"component.part" or "rows"', "correct plugin.toml")
@@ -88,30 +97,40 @@ class _Builder:
         self.vocabulary = Vocabulary(bundle)
         self.border = Border(engine.space)
         self.entries = {wiring.name: registry.component(wiring.plugin, wiring.name) for wiring in board.components}
+        self.taps: list[tuple[str, Tap]] = []  # (who listens, through which tap)
 
     def senses(self) -> list[Upstream]:
-        """Return the upstream components in the order of the bundle's graphs, which is the order of training."""
+        """Return the upstream components in the order of the bundle's graphs, which is the order of training; listeners come last."""
         trained = [f"{name}.{part}" for name, parts in self.bundle.components.items() for part in parts]
 
         def place(wiring: Wiring) -> int:
-            graph = self.entries[wiring.name].graph
-            return trained.index(graph) if graph in trained else len(trained)
+            entry = self.entries[wiring.name]
+            if entry.listens is not None:
+                return len(trained) + 1
+            return trained.index(entry.graph) if entry.graph in trained else len(trained)
 
         wirings = [wiring for wiring in self.board.components if self.entries[wiring.name].kind == "upstream"]
-        return [self.sense(wiring) for wiring in sorted(wirings, key=place)]
+        senses = {wiring.name: self.sense(wiring) for wiring in sorted(wirings, key=place)}
+        for name, tap in self.taps:
+            if tap.source not in senses or tap.source == name:
+                who = f"{self.board.path}: component.{name}"
+                raise BoardError(who, f"no component {tap.source} to listen to", "one on this board", f"add [component.{tap.source}]")
+            senses[tap.source].taps.append(tap)
+        return list(senses.values())
 
     def sense(self, wiring: Wiring) -> Upstream:
         """Return one supervised sensor with its encoder."""
         entry = self.entries[wiring.name]
-        encoder = self.load(wiring, entry.encoder, Encoder)(component_graph(self.bundle, entry), self.agreed_space(wiring, entry), wiring.name)
+        graph = component_graph(self.bundle, entry, self.registry.folder(wiring.plugin))
+        encoder = self.load(wiring, entry.encoder, Encoder)(graph, self.agreed_space(wiring, entry), wiring.name)
         rate_hz = entry.rate_hz
         return Upstream(self.feed(wiring, entry), encoder, self.border, self.log, rate_hz, entry.keep == "newest")
 
     def feed(self, wiring: Wiring, entry: ComponentEntry) -> Callable[[], Feed]:
         """Return what makes a new life of the sensor: a device object of its own each time, for the last one may hang."""
         context, limits = self.context(wiring, entry), self.board.limits(wiring, entry)
-        if wiring.use == "virtual":
-            twin: type[Sensor] = self.load(wiring, entry.virtual, Sensor)
+        if wiring.use == "virtual" or entry.listens is not None:  # what listens never waits, so it is read in the tick
+            twin: type[Sensor] = self.load(wiring, self.reference(wiring, entry), Sensor)
             return lambda: DirectFeed(twin(context, limits))
         driver: type[Sensor] = self.load(wiring, entry.driver, Sensor)
         capacity = 1 if entry.keep == "newest" else QUEUE_MAX
@@ -131,7 +150,8 @@ class _Builder:
             kind: type[Actuator] = self.load(wiring, self.reference(wiring, entry), Actuator)
             actuator = kind(self.context(wiring, entry), self.board.limits(wiring, entry), entry.hold_ms_max or 0)
             space = self.agreed_space(wiring, entry)
-            decoder = self.load(wiring, entry.decoder, Decoder)(component_graph(self.bundle, entry), space, wiring.name)
+            graph = component_graph(self.bundle, entry, self.registry.folder(wiring.plugin))
+            decoder = self.load(wiring, entry.decoder, Decoder)(graph, space, wiring.name)
             limbs[wiring.name] = Limb(actuator, decoder, by_name.get(entry.feedback or ""), self.log)
         return limbs
 
@@ -165,7 +185,11 @@ class _Builder:
         twin = wiring.use == "virtual"
         clock, world = (self.twin_clock, self.world) if twin else (self.clock, None)
         options = self.board.options(wiring, entry)
-        return Context(wiring.name, clock, options if twin else self.offered(wiring, options), world)
+        tap = None if entry.listens is None else Tap(entry.listens)
+        if tap is not None:
+            self.taps.append((wiring.name, tap))
+        folder = self.registry.folder(wiring.plugin)
+        return Context(wiring.name, clock, options if twin else self.offered(wiring, options), world, folder, tap)
 
     def offered(self, wiring: Wiring, options: dict[str, object]) -> dict[str, object]:
         """Return a driver's options with each "world:NAME" replaced by what the board's world offers under that name: a port that it opened."""
@@ -198,8 +222,9 @@ def assemble(
     log: Log,
     watchers: list[Watcher] | None = None,
     variant: str | None = None,
+    taps: Mapping[str, Tap] | None = None,
 ) -> Device:
-    """Wire a device. Nothing is opened yet.
+    """Wire a device. Nothing is opened yet. `taps`: by component, who else is shown what it senses.
 
     Raises BoardError, PluginError, ManifestError, BundleError or SpaceMismatch when the parts do not fit.
     """
@@ -216,6 +241,8 @@ def assemble(
     twin_clock = clock if isinstance(clock, VirtualClock) else VirtualClock()
     builder = _Builder(board, bundle, registry, clock, twin_clock, world, fan, engine)
     senses.extend(builder.senses())
+    for sense in senses:
+        sense.taps += [taps[sense.name]] if taps and sense.name in taps else []
     limbs, voice = builder.limbs(senses), builder.voice()
     router = Router(backbone, builder.vocabulary, limbs, voice, fan)
     idle = builder.vocabulary.row(builder.vocabulary.id("<idle>"))

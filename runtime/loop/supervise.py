@@ -21,6 +21,7 @@ from typing import Protocol
 from innervate.runtime.ali.component import Encoder, Sample, Sensor
 from innervate.runtime.ali.errors import DeviceError, InnervateError
 from innervate.runtime.ali.latents import Border, Latents
+from innervate.runtime.ali.tap import Tap
 from innervate.runtime.loop.events import Fault, Log, seconds
 
 NS_PER_S = 1_000_000_000
@@ -171,6 +172,7 @@ class Upstream:
         self.newest: Sample | None = None
         self.restarts = Restarts(self.name, log)
         self.dropped = 0  # samples that no tick took in time; where only the newest counts, the older ones are no loss
+        self.taps: list[Tap] = []  # who else is shown what it senses
         self._start_feed = start_feed
         self._encoder = encoder
         self._border = border
@@ -232,6 +234,8 @@ class Upstream:
     def _encode(self, sample: Sample) -> Latents:
         packet = self._encoder.encode(sample)
         self._border.admit(packet)
+        for tap in self.taps:
+            tap.put(sample, packet)
         return packet
 
     def _count_drops(self) -> None:

@@ -175,7 +175,7 @@ class _State:
     def load(self, path: Path) -> None:
         """Go on from `path` if it is of this very training."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 if str(file["fingerprint"]) != self._fingerprint:
                     return
                 held = {name: file[name] for name in file.files}
