@@ -55,6 +55,10 @@ class BundleError(InnervateError, ValueError):
     """A model bundle that is missing, corrupted or of another format."""
 
 
+class VocabularyError(InnervateError, ValueError):
+    """Tokens of a component that cannot be added, read or found: a bad name, one that is taken, a damaged file, the budget used up."""
+
+
 class DeviceError(InnervateError, OSError):
     """A device that cannot be opened, read or written; raised again on every use until it is reopened."""
 
