@@ -103,6 +103,16 @@ class Vocabulary:
         self._score_side(h, self._side_control_logits)
         return self._whole_control_logits[self._loaded] if len(self._free) else self._whole_control_logits
 
+    def classifier(self) -> Floats:
+        """Classifier rows of all ids, ``[size, D]``, a fresh array; zeros at free ids."""
+        return np.concatenate([self._classifier, np.where(self.in_use()[self.base_size :, None], self._side_rows, np.float32(0))])
+
+    def in_use(self) -> npt.NDArray[np.bool_]:
+        """Which ids stand for a token, ``[size]``: all but places that a removed component left free."""
+        used = np.ones(self.size, bool)
+        used[self._free + self.base_size] = False
+        return used
+
     def add_component(self, name: str) -> SideTokens:
         """Add ``<so_NAME>`` and ``<eo_NAME>``, rows at the mean of the base's control rows.
 
