@@ -2,14 +2,13 @@
 
 Samples -> log mel (40 bands, 10 ms) -> minus a running mean per band (the room and the microphone) -> three causal strided
 convolutions -> GRU -> latent.  Everything, spectrum included, is inside the exported graph, so that the plugin passes raw
-samples and nothing between microphone and model is written by hand.  `Ear` works on whole tracks in training; `EarStep`
-is the same maths for one tick with explicit states, and is what gets exported.
+samples and nothing between microphone and model is written by hand.  `Ear` works on whole tracks in training; the same maths
+for one tick, with explicit states, is written as a graph by `export_hearing`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +25,9 @@ FRAMES_PER_TICK = 8
 TICK_SAMPLES = HOP * FRAMES_PER_TICK
 WIDTH = 384
 _MEMORY_S = 2.5  # time constant of the running mean
-_FORGET = math.exp(-0.08 / _MEMORY_S)
-_FLOOR = 1e-8  # power of a band in silence, full scale 1
+FORGET = math.exp(-0.08 / _MEMORY_S)
+FLOOR = 1e-8  # power of a band in silence, full scale 1
+MEL_SCALE, LEVEL_CENTRE, LEVEL_SCALE = 0.5, 12.0, 0.25  # bring log mel minus its mean, and the level, near unit variance
 
 
 def _mel_matrix() -> Tensor:
@@ -55,14 +55,14 @@ def _fourier() -> Tensor:
     return torch.cat([scale * torch.cos(angle), scale * torch.sin(angle)], 1).float()
 
 
-_FOURIER, _MEL = _fourier(), _mel_matrix()
+FOURIER, MEL = _fourier(), _mel_matrix()
 
 
 def mel_power(pcm: Tensor) -> Tensor:
     """Band power [F, BANDS] of samples [N] in [-1, 1]; frame i covers samples 160 i to 160 i + 400."""
-    spectrum = pcm.unfold(-1, WINDOW, HOP) @ _FOURIER  # [F, 402]
+    spectrum = pcm.unfold(-1, WINDOW, HOP) @ FOURIER  # [F, 402]
     half = WINDOW // 2 + 1
-    return (spectrum[..., :half] ** 2 + spectrum[..., half:] ** 2) @ _MEL
+    return (spectrum[..., :half] ** 2 + spectrum[..., half:] ** 2) @ MEL
 
 
 class Ear(nn.Module):
@@ -101,55 +101,13 @@ def normalise(mel: Tensor) -> Tensor:
     mean, weight = torch.zeros_like(ticks[:, 0]), 0.0
     means = []
     for t in range(ticks.shape[1]):
-        kept = _FORGET * weight
+        kept = FORGET * weight
         mean = (kept * mean + ticks[:, t]) / (kept + 1.0)
         weight = kept + 1.0
         means.append(mean)
     slow = torch.stack(means, 1).repeat_interleave(FRAMES_PER_TICK, 1)
-    level = (mel.mean(2, keepdim=True) + 12.0) * 0.25
-    return torch.cat([(mel - slow) * 0.5, level], 2)
-
-
-class EarStep(nn.Module):
-    """One tick of the ear: samples [1, 1280] and states -> latent [1, WIDTH] and next states; the exported form of `Ear`."""
-
-    STATES: ClassVar[dict[str, tuple[int, ...]]] = {
-        "pcm": (1, 240), "mean": (1, BANDS), "weight": (1, 1), "c1": (1, BANDS + 1, 3), "c2": (1, 160, 3), "c3": (1, 224, 1), "h": (1, 320),
-    }
-
-    fourier: Tensor
-    mel: Tensor
-
-    def __init__(self, ear: Ear) -> None:
-        super().__init__()
-        self.ear = ear
-        self.register_buffer("fourier", _FOURIER)
-        self.register_buffer("mel", _MEL)
-
-    def forward(self, x: Tensor, pcm: Tensor, mean: Tensor, weight: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, h: Tensor) -> tuple[Tensor, ...]:
-        """Returns (y, next states in the order of STATES)."""
-        ear = self.ear
-        samples = torch.cat([pcm, x], 1)  # [1, 1520]
-        blocks = [samples[:, i * HOP : i * HOP + WINDOW] for i in range(FRAMES_PER_TICK)]
-        spectrum = torch.cat(blocks, 0) @ self.fourier  # [8, 402]
-        half = WINDOW // 2 + 1
-        power = (spectrum[:, :half] ** 2 + spectrum[:, half:] ** 2) @ self.mel  # [8, BANDS]
-        log = torch.log(power + _FLOOR)
-        kept = _FORGET * weight
-        new_mean = (kept * mean + log.mean(0, keepdim=True)) / (kept + 1.0)
-        level = (log.mean(1, keepdim=True) + 12.0) * 0.25
-        a = torch.cat([(log - new_mean) * 0.5, level], 1).transpose(0, 1).unsqueeze(0)  # [1, 41, 8]
-        a = torch.cat([c1, a], 2)
-        b = torch.cat([c2, F.relu(ear.conv1(a))], 2)
-        c = torch.cat([c3, F.relu(ear.conv2(b))], 2)
-        d = F.relu(ear.conv3(c)).squeeze(2)  # [1, 256]
-        weight_x, weight_h, bias_x, bias_h = ear.gru.all_weights[0]
-        gates_x, gates_h = F.linear(d, weight_x, bias_x), F.linear(h, weight_h, bias_h)
-        rx, zx, nx = gates_x.chunk(3, 1)
-        rh, zh, nh = gates_h.chunk(3, 1)
-        r, z = torch.sigmoid(rx + rh), torch.sigmoid(zx + zh)
-        new_h = (1 - z) * torch.tanh(nx + r * nh) + z * h
-        return ear.out(new_h), samples[:, -240:], new_mean, kept + 1.0, a[:, :, -3:], b[:, :, -3:], c[:, :, -1:], new_h
+    level = (mel.mean(2, keepdim=True) + LEVEL_CENTRE) * LEVEL_SCALE
+    return torch.cat([(mel - slow) * MEL_SCALE, level], 2)
 
 
 class EarHeads(nn.Module):

@@ -1,8 +1,8 @@
 """From checkpoints to the shipped bundle: export every component, make weights small, seal it.
 
-Weights of ear, skin and muscle are stored as int8 per output channel and a scale, and turned to float32 when the file is
-loaded (onnxruntime folds the product of constants), so the file is a quarter and the arithmetic stays float32.  The eye's
-convolutions, which cost the most, run in int8: static quantisation, calibrated on frames of the emulator.
+What costs the most runs in int8: the ear's products and the eye's convolutions, these calibrated on frames of the emulator.
+The other large weights are stored as int8 per output channel and a scale, and turned to float32 when the file is
+loaded (onnxruntime folds the product of constants), so the file is a quarter and the arithmetic stays float32.
 """
 
 from __future__ import annotations
@@ -15,31 +15,19 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint
 from .export import write_bundle
 from .export_component import export_component
-from .hearing import TICK_SAMPLES, Ear, EarStep
+from .export_hearing import export_ear
+from .export_seeing import export_eye
 from .policy import Policy
-from .seeing import Eye
 from .train_hearing import load_ear
 from .train_seeing import load_eye
 
 SMALL = 2048  # tensors with fewer numbers stay float32
+EXACT = frozenset({"cosine", "sine", "mel"})  # of the ear's spectrum, whose quiet bands lie 60 dB below the loud ones
 CALIBRATION_FRAMES = 256
-
-
-class OneEye(nn.Module):
-    """The eye for one frame, [1, 3, 96, 96] -> [6, WIDTH]."""
-
-    def __init__(self, eye: Eye) -> None:
-        super().__init__()
-        self.eye = eye
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The six glimpses."""
-        return self.eye(x)[0]
 
 
 def shrink(path: Path) -> None:
@@ -49,7 +37,7 @@ def shrink(path: Path) -> None:
     nodes, kept = [], []
     for tensor in graph.initializer:
         w = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or w.size < SMALL or w.ndim < 2 or tensor.name.endswith(("fourier", "mel")):
+        if tensor.data_type != TensorProto.FLOAT or w.size < SMALL or w.ndim < 2 or tensor.name in EXACT:
             kept.append(tensor)
             continue
         axis = _channel_axis(graph, tensor.name)
@@ -74,19 +62,6 @@ def _channel_axis(graph: onnx.GraphProto, name: str) -> int:
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
             return 1 if node.op_type == "MatMul" or (node.op_type == "Gemm" and not transposed) else 0
     return 0
-
-
-def export_eye(eye: Eye, path: Path, frames: np.ndarray) -> float:
-    """Write the eye with its trunk in int8, calibrated on frames [N, 96, 96, 3] uint8; returns the relative error of its latents."""
-    inputs = [torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255.0 for frame in frames]
-    # what ranks the cells and what writes the latents stay exact: the one decides, the other is small
-    return export_component(OneEye(eye), path, inputs[0], calibration=inputs, keep_float=("/eye/saliency/Conv", "/eye/out/MatMul"))
-
-
-def export_ear(ear: Ear, path: Path) -> float:
-    """Write one tick of the ear; returns the relative error of its latents."""
-    noise = torch.randn(1, TICK_SAMPLES, generator=torch.Generator().manual_seed(0)) * 0.1
-    return export_component(EarStep(ear), path, noise, {name: torch.zeros(shape) for name, shape in EarStep.STATES.items()})
 
 
 def pack(folder: Path, target: Path, figures: Mapping[str, float], *, version: str = "0.1.0", policy_file: str = "policy.pt") -> Path:
