@@ -30,7 +30,7 @@ from innervate.boards.emulator.scene import (
 from innervate.boards.emulator.wav import RATE_HZ, read_wav
 from innervate.runtime.ali.errors import ScenarioError, nearest
 
-__all__ = ["RATE_HZ", "AudioInput", "Input", "Scenario", "SpeechInput", "SqueezeInput", "TextInput", "load_scenario"]
+__all__ = ["RATE_HZ", "AudioInput", "Input", "Label", "Scenario", "SpeechInput", "SqueezeInput", "TextInput", "load_scenario"]
 
 DAY_S = 86_400.0
 FORCE_MAX_N = 100.0  # what the grip's sensor can measure
@@ -102,6 +102,15 @@ Input = AudioInput | SpeechInput | SqueezeInput | TextInput
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What a person says is happening between two times; the device never sees it. For `innervate teach --recording`."""
+
+    t_s: float
+    until_s: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """Everything that happens to the device. `duration_s` None never ends.
 
@@ -113,6 +122,7 @@ class Scenario:
     objects: tuple[SceneObject, ...] = ()
     inputs: tuple[Input, ...] = ()
     noise: NDArray[np.int16] | None = field(default=None, repr=False)
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,7 @@ _OBJECT: dict[str, _Rule] = {
     "distance_m": _Number(DISTANCE_MIN_M, DISTANCE_MAX_M, 0.8),
     "pan_rate_deg_s": _Number(-360.0, 360.0, 0.0),
 }
+_LABEL: dict[str, _Rule] = {"t_s": _Number(0.0, DAY_S), "until_s": _Number(0.0, DAY_S), "name": _Word()}
 _TIMED: dict[str, _Rule] = {"t_s": _Number(0.0, DAY_S), "kind": _Word(("audio", "speech", "squeeze", "text"))}
 _INPUT: dict[str, dict[str, _Rule]] = {
     "audio": {**_TIMED, "wav": _Word(), "gain_db": _Number(-60.0, 40.0, 0.0)},
@@ -168,7 +179,7 @@ def load_scenario(path: Path) -> Scenario:
         raise ScenarioError(who, f"cannot be read ({cause.strerror})", "a readable TOML file", "check it") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
         raise ScenarioError(who, f"not TOML ({cause})", "a TOML file", "mend that line") from cause
-    _reject_unknown(who, top, ("run", "object", "input"))
+    _reject_unknown(who, top, ("run", "object", "input", "label"))
     run = top.get("run", {})
     if not isinstance(run, dict):
         raise ScenarioError(who, f"run = {run!r}", "a table", "write it as [run]")
@@ -178,6 +189,7 @@ def load_scenario(path: Path) -> Scenario:
         seed=settings["seed"],
         objects=tuple(_object(at, table) for at, table in _tables(who, top, "object", SLOTS)),
         inputs=tuple(_input(at, table, path.parent) for at, table in _tables(who, top, "input", INPUTS_MAX)),
+        labels=tuple(_label(at, table) for at, table in _tables(who, top, "label", INPUTS_MAX)),
     )
 
 
@@ -201,6 +213,14 @@ def _object(who: str, table: Mapping[str, Any]) -> SceneObject:
         distance_m=values["distance_m"],
         pan_rate_deg_s=values["pan_rate_deg_s"],
     )
+
+
+def _label(who: str, table: Mapping[str, Any]) -> Label:
+    values = _read(who, table, _LABEL)
+    if not values["t_s"] < values["until_s"]:
+        came = f"from {values['t_s']:g} to {values['until_s']:g} s"
+        raise ScenarioError(who, came, "an end after the beginning", "correct until_s")
+    return Label(**values)
 
 
 def _input(who: str, table: Mapping[str, Any], folder: Path) -> Input:
