@@ -81,7 +81,9 @@ QUIZ_SHARE = 0.45  # sequences full of questions: naming what is in view is the 
 LENGTHS, _LENGTHS = (32, 60), (0.75, 0.25)
 TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
 # questions and stops more often than in speech: bytes are the harder half of what is learnt from typed lines
-_TYPED = np.array([0.06, 0.06, 0.06, 0.06, 0.06, 0.18, 0.12, 0.10, 0.18, 0.12])
+_TYPED = np.array([0.08, 0.08, 0.08, 0.08, 0.08, 0.15, 0.12, 0.10, 0.13, 0.10])
+# what is done late, and may be done before: without it nothing shows how a missed tick is made up for
+LATE_SHARE = 0.35
 
 
 class Builder:
@@ -96,6 +98,9 @@ class Builder:
         span = range(s.first, s.first + ticks)
         due, asked, typed = self._commands(rng, s.track, span)
         force, double = squeeze_track(rng, asked)
+        for tick in np.flatnonzero((double == 1) & (np.roll(double, 1) != 1)):
+            if rng.random() < LATE_SHARE:
+                double[tick : tick + int(rng.integers(1, 3))] = IGNORE
         state = _State()
         for tick in span:
             self._tick(rng, s, state, tick, due.get(tick), typed.get(tick), force, double)
@@ -108,8 +113,7 @@ class Builder:
         for end, ids in self.tracks.spoken[track]:
             wait = 14 if VERBS[ids[0]] == "stop" else 20
             tick = -(-(end + wait) // 8) - 1
-            # now and then it is done late, so that a missed tick is made up for; a stop never is
-            late = int(rng.integers(1, 4)) if rng.random() < 0.3 and VERBS[ids[0]] != "stop" else 0
+            late = int(rng.integers(1, 4)) if rng.random() < LATE_SHARE else 0
             busy |= set(range(tick - 20, tick + 8))
             if tick not in span or tick + late not in span:
                 continue
