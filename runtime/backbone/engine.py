@@ -79,17 +79,18 @@ class Engine:
     :param bundle: an opened bundle.
     :param variant: a variant of the bundle, ``"auto"`` (by CPU features) or ``"measure"`` (by a short self-test).
     :param threads: threads inside one operator; 1 is fastest below some 20M parameters.
+    :param like: an engine of the same bundle whose weights this one shares; each has its own context, and may have its own thread.
     :raises BundleError: unknown variant, or a graph that does not fit the bundle's numbers.
     """
 
-    def __init__(self, bundle: Bundle, variant: str = "auto", threads: int = 1) -> None:
-        self.variant = choose_variant(bundle, variant, threads)
+    def __init__(self, bundle: Bundle, variant: str = "auto", threads: int = 1, *, like: Engine | None = None) -> None:
+        self.variant: str = choose_variant(bundle, variant, threads) if like is None else like.variant
         self.space: Space = bundle.space(self.variant)
         header = bundle.header
         self.width, self.context = header.width, header.context
         self.rows_max = header.context // 2  # a pass may be as long as what a slide always leaves room for
         path = bundle.variant_path(self.variant)
-        self._session = open_session(path, threads)
+        self._session: onnxruntime.InferenceSession = open_session(path, threads) if like is None else like._session
         self._check_graph(path, header)
         self._cache = Cache(header.layers, header.heads, header.context, header.head_width, header.rope_base)
         self._ort = load_onnxruntime()

@@ -24,6 +24,7 @@ from innervate.runtime.loop.clock import RealClock
 from innervate.runtime.loop.events import Fault, Force, Log, Pose, Summary, seconds
 from innervate.runtime.loop.events import Tick as TickEvent
 from innervate.runtime.loop.meter import LatencyMeter, MeteredBackbone, rss_mb_peak
+from innervate.runtime.loop.router import Router
 from innervate.runtime.loop.supervise import cause_of
 from innervate.runtime.loop.tick import TICK_NS, Tick
 
@@ -62,6 +63,22 @@ class Turn:
 Watcher = Callable[[Turn], None]
 
 
+class Visitor(Protocol):
+    """Who comes in between two turns: applications and clients in other processes. No method may raise or wait."""
+
+    def before(self, now_ns: int) -> None:
+        """A turn is about to begin."""
+        ...
+
+    def after(self, turn: Turn) -> None:
+        """A turn has ended."""
+        ...
+
+    def end(self) -> None:
+        """The run is over."""
+        ...
+
+
 class Device:
     """Senses, backbone, limbs and voice, wired by `assemble`; `run` is called once."""
 
@@ -79,6 +96,7 @@ class Device:
     ) -> None:
         self.ticks = 0
         self.late = 0
+        self.visitors: list[Visitor] = []
         self._tick = tick
         self._clock = clock
         self._twin_clock = twin_clock
@@ -94,6 +112,26 @@ class Device:
     def dropped(self) -> dict[str, int]:
         """Samples that came but that no tick took in time, by component."""
         return {sense.name: sense.dropped for sense in self._tick.senses}
+
+    @property
+    def tick(self) -> Tick:
+        """The parts of a turn, for visitors."""
+        return self._tick
+
+    @property
+    def clock(self) -> Clock:
+        """The time of the device."""
+        return self._clock
+
+    @property
+    def space(self) -> Space:
+        """The latent space of the backbone."""
+        return self._space
+
+    @property
+    def router(self) -> Router:
+        """The router, to attach components to between two turns; its `vocabulary` is the device's."""
+        return self._tick.router
 
     def stop(self, cause: str) -> None:
         """Ask the run to end before its next turn; may be called from a signal handler or another thread."""
@@ -148,6 +186,8 @@ class Device:
         self._twin_clock.sleep_until_ns(now_ns)
         if self._world is not None:
             self._world.advance_to(now_ns)
+        for visitor in self.visitors:
+            visitor.before(now_ns)
         self._latency.begin()
         steps = self._tick.turn(now_ns)
         wall_us = self._latency.elapsed_us()
@@ -164,14 +204,21 @@ class Device:
         turn = Turn(now_ns, samples, self._tick.router.open, steps, wall_us)
         for watch in self._watchers:
             watch(turn)
+        for visitor in self.visitors:
+            visitor.after(turn)
 
     def _end(self, cause: str) -> None:
         now_ns = self._clock.now_ns()
         for limb in self._tick.limbs.values():
             limb.stop(now_ns, cause)
+        for name in self.router.attached:
+            if name not in self._tick.limbs:  # another process's: it is told, and outlives the run
+                self.router.detach(name, now_ns, cause)
         self._tick.voice.stop(now_ns)
         for sense in self._tick.senses:
             sense.stop()
+        for visitor in self.visitors:
+            visitor.end()
         if self._world is not None:
             self._world.close()
         self._log.emit(self._summary(now_ns))

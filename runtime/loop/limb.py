@@ -139,6 +139,11 @@ class Voice:
         self._restarts = Restarts(sink.name if sink else "text_out", log)
         self._said = bytearray()
 
+    @property
+    def speaking(self) -> bool:
+        """True in the middle of an utterance."""
+        return bool(self._said)
+
     def start(self, now_ns: int) -> None:
         """Open the sink, if a try is due."""
         if self._sink is not None and not self._sink.is_open and self._restarts.due(now_ns):

@@ -25,9 +25,9 @@ class Tick:
     """Everything that one turn touches; `turn` is called once in every TICK_NS and never raises for a component's failure."""
 
     def __init__(
-        self, senses: Sequence[Upstream], backbone: Backbone, query: Floats, router: Router, limbs: Mapping[str, Limb], voice: Voice
+        self, senses: list[Upstream], backbone: Backbone, query: Floats, router: Router, limbs: Mapping[str, Limb], voice: Voice
     ) -> None:
-        self.senses = senses  # in the order of the bundle
+        self.senses = senses  # in the order of the bundle; applications come and go behind them
         self.backbone = backbone
         self.query = query  # [D], the row of <idle>
         self.router = router

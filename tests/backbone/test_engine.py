@@ -187,3 +187,16 @@ def test_variant_by_processor(tmp_path: Path, name: str) -> None:
     path.write_text(f"processor\t: 0\n{line}\n\nprocessor\t: 1\n")
     assert preferred(machine, cpu_features(path)) == expected
     assert cpu_features(tmp_path / "absent") == frozenset()
+
+
+def test_engines_on_one_set_of_weights_have_contexts_of_their_own(bundle: Bundle) -> None:
+    x, other = inputs(12), inputs(12, seed=1)
+    alone = append_all(Engine(bundle, "dq8"), x, [3])
+    first = Engine(bundle, "dq8")
+    second = Engine(bundle, like=first)
+    assert second.variant == "dq8"
+    found = []
+    for start in range(0, 12, 3):
+        found.append(first.append(x[start : start + 3]).copy())
+        second.append(other[start : start + 3])
+    assert np.array_equal(np.concatenate(found), alone)

@@ -374,3 +374,26 @@ def test_memory_is_constant_over_an_endless_run(rig: Rig) -> None:
 class _Forgetful(list[str]):
     def append(self, item: str) -> None:
         """Keep nothing."""
+
+
+class Caller:
+    """A visitor that keeps when it was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def before(self, now_ns: int) -> None:
+        self.calls.append(("before", now_ns))
+
+    def after(self, turn: Turn) -> None:
+        self.calls.append(("after", turn.t_ns))
+
+    def end(self) -> None:
+        self.calls.append(("end", 0))
+
+
+def test_visitors_come_before_and_after_every_turn_and_at_the_end(rig: Rig) -> None:
+    device, caller = rig.device(), Caller()
+    device.visitors.append(caller)
+    device.run(160_000_000)
+    assert caller.calls == [("before", 80_000_000), ("after", 80_000_000), ("before", 160_000_000), ("after", 160_000_000), ("end", 0)]

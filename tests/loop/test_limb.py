@@ -4,7 +4,7 @@ import pytest
 from innervate.runtime.ali.component import Sample
 from innervate.runtime.loop.clock import VirtualClock
 from innervate.runtime.loop.events import Fault, Setpoint, Stop
-from innervate.runtime.loop.limb import Limb
+from innervate.runtime.loop.limb import Limb, Voice
 from tests.ali.parts import SPACE, WIDTH, Identity, PlainDecoder, Servo, context
 
 from .parts import TICK_NS, Kept, Sense
@@ -105,3 +105,10 @@ def test_the_end_makes_safe_closes_and_tells_even_when_the_driver_fails() -> Non
     assert isinstance(stop, Stop)
     assert stop.cause.startswith("end of run; motor: cannot be closed")
     assert arm.servo.is_safe
+
+
+def test_the_voice_tells_whether_it_is_in_the_middle_of_an_utterance() -> None:
+    voice = Voice(None, Kept())
+    for byte, speaking in zip(b"hi\n", (True, True, False), strict=True):
+        voice.speak(byte, 0)
+        assert voice.speaking is speaking
