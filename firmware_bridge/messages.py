@@ -10,7 +10,7 @@ from typing import ClassVar
 from innervate.firmware_bridge.message import Delivery, Message, Spec
 
 PROTOCOL = 1
-SCHEMA_HASH = 0x77E739B4B221EB72
+SCHEMA_HASH = 0xFD368178B8B5CAD5
 
 
 class State(IntEnum):
@@ -195,8 +195,8 @@ class Configure(Message):
     NAME: ClassVar[str] = "configure"
     DELIVERY: ClassVar[Delivery] = "command"
     CRC_BYTES: ClassVar[int] = 4
-    SEED: ClassVar[int] = 0x32154B98
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<hhhhHHHBhHH")
+    SEED: ClassVar[int] = 0x46B8C115
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<hhhhHHHBhHHH")
     FIELDS: ClassVar[tuple[Spec, ...]] = (
         Spec("pan_min_deg", 0.01, -18000, 18000, None, 0),
         Spec("pan_max_deg", 0.01, -18000, 18000, None, 0),
@@ -209,6 +209,7 @@ class Configure(Message):
         Spec("force_max_n", 0.01, 0, 32000, None, 0),
         Spec("force_stuck_ms", 1.0, 0, 60000, None, 0),
         Spec("force_missing_ms", 1.0, 0, 60000, None, 0),
+        Spec("servo_missing_ms", 1.0, 0, 1000, None, 0),
     )
 
     pan_min_deg: float
@@ -222,6 +223,7 @@ class Configure(Message):
     force_max_n: float
     force_stuck_ms: int
     force_missing_ms: int
+    servo_missing_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from innervate.firmware_bridge.message import Message
 from innervate.firmware_bridge.messages import PROTOCOL, SCHEMA_HASH, Arm, Configure, Hello, Reply, Safe, Status, Stopped, Welcome
 
 TICK_HZ = 1_000_000
-LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 100, Safe.HOLD, 0.0, 0, 0)
+LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 100, Safe.HOLD, 0.0, 0, 0, 0)
 
 
 class SimulatedMcu:

@@ -191,7 +191,7 @@ def _rearm(link: Link) -> None:
     from innervate.firmware_bridge.messages import Configure, Safe
 
     # A degree to either side: nothing is sent to move to, and nothing far could be.
-    narrow = Configure(-1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 100, Safe.HOLD, 0.0, 0, 0)
+    narrow = Configure(-1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 100, Safe.HOLD, 0.0, 0, 0, 0)
     try:
         link.configure(narrow)
         link.rearm()

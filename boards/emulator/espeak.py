@@ -21,7 +21,8 @@ _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when the call
 _UTF8 = 1
 _PHONEMES = 0x100  # text between [[ and ]] is phonemes, as the espeak-ng program has it
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
-_EVENT_END, _EVENT_WORD = 0, 1
+_EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
+_PHONEME_EVENTS = 1  # espeakINITIALIZE_PHONEME_EVENTS: reports phonemes too, changes no sound
 REFUSED = 3  # exit status of the program when it wrote what is wrong as JSON
 # espeak-ng 1.51's program resolves "en-gb" by language when no voice has that name; the library call does not.
 _ALIASES = {"en-gb": "gmw/en", "en": "gmw/en"}
@@ -77,7 +78,7 @@ class Library:
         ]
         lib.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
         lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        rate = lib.espeak_Initialize(_SYNCHRONOUS, 500, None, 0)
+        rate = lib.espeak_Initialize(_SYNCHRONOUS, 500, None, _PHONEME_EVENTS)
         if rate != NATIVE_HZ:
             step = "run: sudo apt-get install --reinstall espeak-ng espeak-ng-data"
             raise EspeakError(f"espeak_Initialize gave {rate}", f"a sample rate of {NATIVE_HZ} Hz", step)
@@ -87,6 +88,7 @@ class Library:
         self._data = Path((place.value or b"").decode(errors="replace"))  # its folder of voices
         self._pcm = bytearray()
         self._words: list[tuple[int, int, int]] = []
+        self.phones: list[tuple[str, int]] = []  # of the last `say`: each phoneme's name and first sample
         self._callback = _Callback(self._collect)  # kept: ctypes does not hold a reference for C
         lib.espeak_SetSynthCallback(self._callback)
 
@@ -98,6 +100,8 @@ class Library:
             event = events[index]
             if event.type == _EVENT_WORD:
                 self._words.append((event.text_position - 1, event.length, event.sample))
+            elif event.type == _EVENT_PHONEME:
+                self.phones.append((event.id.decode(errors="replace"), event.sample))
             index += 1
         return 0
 
@@ -120,7 +124,7 @@ class Library:
         self._choose(voice)
         for parameter, value in ((_RATE, rate_wpm), (_VOLUME, volume), (_PITCH, pitch), (_RANGE, pitch_range)):
             self._lib.espeak_SetParameter(parameter, value, 0)
-        self._pcm, self._words = bytearray(), []
+        self._pcm, self._words, self.phones = bytearray(), [], []
         data = text.encode()
         self._lib.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8 | _PHONEMES, None, None)
         return bytes(self._pcm), self._words

@@ -35,11 +35,20 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Phone:
+    """One phoneme of an utterance: espeak-ng's name for it (``_`` begins a pause) and the sample (at 16 kHz) at which it begins."""
+
+    name: str
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
-    """What espeak-ng rendered: int16 mono PCM [N] at 16 kHz and its words in order."""
+    """What espeak-ng rendered: int16 mono PCM [N] at 16 kHz, and its words and phonemes in order."""
 
     pcm: npt.NDArray[np.int16]
     words: tuple[Word, ...]
+    phones: tuple[Phone, ...] = ()
 
 
 class Synthesiser:
@@ -74,7 +83,8 @@ class Synthesiser:
         except espeak.EspeakError as error:
             raise DeviceError("speech", error.came, error.expected, error.next_step) from error
         words = tuple(Word(start, length, round(sample * OUT_HZ / NATIVE_HZ)) for start, length, sample in marks)
-        return Utterance(_resample(native), words)
+        phones = tuple(Phone(name, round(sample * OUT_HZ / NATIVE_HZ)) for name, sample in self._library.phones)
+        return Utterance(_resample(native), words, phones)
 
     def phonemes(self, text: str, voice: str = "en-gb") -> str:
         """How `voice` pronounces `text`; `say` takes it between [[ and ]] with a voice of any language: an accent."""

@@ -48,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     force_max_n: Annotated[float, msgspec.Meta(ge=0.0, le=320.0)] = 0.0
     force_stuck_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
     force_missing_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
+    servo_missing_ms: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
 
 
 class PoseOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +82,7 @@ class Motor(Actuator):
         if pan.rate_max is None or tilt.rate_max is None:
             raise BoardError(self.name, "an axis without rate_max", "one for pan and tilt", "add rate_max to its limits")
         return Configure(pan.min, pan.max, tilt.min, tilt.max, pan.rate_max, tilt.rate_max, options.deadman_ms, Safe[options.safe.upper()],
-                         options.force_max_n, options.force_stuck_ms, options.force_missing_ms)  # fmt: skip
+                         options.force_max_n, options.force_stuck_ms, options.force_missing_ms, options.servo_missing_ms)  # fmt: skip
 
     def _open(self) -> None:
         timeout_s = REOPEN_S if self._armed_before else OPEN_S

@@ -17,7 +17,7 @@ from innervate.runtime.loop.clock import RealClock
 from tests.firmware_bridge.build import build
 
 # The deadman is at its longest here: a busy test machine may keep a host thread from running for 100 ms.
-LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 500, Safe.HOLD, 0.0, 0, 0)
+LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 500, Safe.HOLD, 0.0, 0, 0, 0)
 
 
 def arm(link: Link, limits: Configure = LIMITS, tries: int = 20) -> None:

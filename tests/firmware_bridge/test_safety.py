@@ -227,6 +227,56 @@ def test_a_servo_fault_stops(mcu: Mcu, valid: int, fault: int) -> None:
     assert (stop.cause, stop.detail) == (Cause.MOTOR, 256 + fault)
 
 
+def test_a_silent_servo_may_come_back_where_the_board_says_so() -> None:
+    mcu = Mcu()
+    mcu.arm(replace(LIMITS, servo_missing_ms=300))
+
+    def follow(ms: int) -> None:
+        for _ in range(ms // 10):
+            mcu.send(to(mcu, 30.0))
+            mcu.advance_ms(10)
+
+    follow(100)
+    mcu.lib.host_axis(0, 0, 1)
+    before = mcu.lib.host_target(0)
+    follow(250)
+    assert mcu.state == State.MOVING and mcu.lib.host_target(0) == before > 0  # nobody is led further unseen
+    mcu.lib.host_axis(0, 1, 0)
+    follow(100)
+    assert mcu.state == State.MOVING and mcu.lib.host_target(0) > before
+    mcu.lib.host_axis(0, 0, 1)
+    follow(320)
+    assert mcu.stopped().cause is Cause.MOTOR
+
+
+def test_another_fault_than_silence_stops_at_once() -> None:
+    mcu = Mcu()
+    mcu.arm(replace(LIMITS, servo_missing_ms=300))
+    mcu.send(to(mcu, 1.0))
+    mcu.lib.host_axis(0, 0, 5)
+    mcu.advance_ms(2)
+    assert mcu.stopped().cause is Cause.MOTOR
+
+
+def test_a_short_silence_of_the_load_cell_passes_and_a_long_one_never_comes_round() -> None:
+    mcu = Mcu()
+    limits = replace(LIMITS, force_missing_ms=500)
+    mcu.arm(limits)
+    mcu.lib.host_force(100, 0, 1, 1)
+    mcu.advance_ms(400)
+    assert mcu.state == State.READY
+    mcu.advance_ms(150)
+    assert mcu.stopped().cause is Cause.FORCE_MISSING
+    for _ in range(8):  # nine minutes at a time: a wrap of the counter and more
+        mcu.advance_ms(540_000)
+        while mcu.take():
+            pass
+        boot = mcu.hello().boot_id
+        assert mcu.ask(Arm(boot, mcu.stop_count())).status is Status.OK
+        mcu.advance_ms(2)
+        assert mcu.state == State.STOPPED
+
+
 def test_a_schema_mismatch_leaves_telemetry_and_refuses_to_move() -> None:
     mcu = Mcu()
     welcome = mcu.hello(schema=SCHEMA_HASH ^ 1)

@@ -20,6 +20,7 @@ WAIT_S = 0.2  # longest sleep without a reason to wake
 RETRY_S = 0.05  # between two attempts to reach a peer that does not listen yet
 SEND_S = 1.0  # a peer that takes nothing for this long is dropped
 JOIN_S = 5.0
+EARLY_NS = 1_000_000  # an answer due within this leaves at once: a socket does not keep such times, and each sleep is a chance to wake late
 GAP_NS = 500_000_000  # on a busy machine tens of milliseconds can pass between two reads of bytes that were sent together
 
 
@@ -118,14 +119,14 @@ class DevicePort:
         while not self._stop.is_set():
             with self.lock:
                 due = self.device.due_ns()
-            wait_s = WAIT_S if due is None else min(WAIT_S, max(0.0, (due - self._clock()) * 1e-9))
+            wait_s = WAIT_S if due is None else min(WAIT_S, max(0.0, (due - EARLY_NS - self._clock()) * 1e-9))
             ready = select.select([peer, self._wake_out], [], [], wait_s)[0]
             try:
                 data = peer.recv(CHUNK) if peer in ready else None
                 with self.lock:
                     if data:
                         self.device.feed(data, self._clock())
-                    answer = self.device.take(self._clock())
+                    answer = self.device.take(self._clock() + EARLY_NS)
                 if answer:
                     peer.sendall(answer)
             except OSError:

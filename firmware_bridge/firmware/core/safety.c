@@ -1,6 +1,7 @@
 #include "safety.h"
 
 #define SLEW_ONE 1024
+#define SEEN_SPAN 0x80000000u /* half a wrap of the counter, longer than any check: who was never seen was seen that long ago */
 
 /* Spans stay far below half a wrap: 60 s at 84 MHz is the longest check, so they are taken in 64 bits where they are made and capped. */
 static uint32_t ms_to_ticks(uint32_t ms) {
@@ -16,6 +17,8 @@ void safety_init(struct safety *s, uint32_t boot_id, enum cause cause, uint32_t 
     s->cause = (uint8_t)cause;
     s->boot_id = boot_id;
     s->t_food = s->t_stop = s->t_slew = s->t_force_change = now;
+    s->t_force_seen = now - SEEN_SPAN;
+    for (unsigned axis = 0; axis < HAL_AXES; axis++) s->t_axis_seen[axis] = now - SEEN_SPAN;
     s->stop_count = 1;
     s->stop_news = true;
     motor_torque(true);
@@ -161,7 +164,7 @@ static void slew(struct safety *s, uint32_t now) {
     if (dt > ms_to_ticks(20)) dt = ms_to_ticks(20); /* a long turn must not become a jump */
     const uint16_t rates[HAL_AXES] = {s->limits.pan_rate_ddeg_s, s->limits.tilt_rate_ddeg_s};
     for (unsigned axis = 0; axis < HAL_AXES; axis++) {
-        if (s->goal_alive) {
+        if (s->goal_alive && motor_sample(axis).valid) {
             int32_t step = (int32_t)((uint64_t)rates[axis] * 10u * SLEW_ONE * dt / hal_tick_hz());
             int32_t left = s->goal[axis] * SLEW_ONE - s->slewed[axis];
             s->slewed[axis] += left > step ? step : left < -step ? -step : left;
@@ -170,13 +173,29 @@ static void slew(struct safety *s, uint32_t now) {
     }
 }
 
+/* A long silence is dragged along with the counter, which would otherwise come round to it. */
+static void note_seen(uint32_t *seen, bool valid, uint32_t at, uint32_t now) {
+    if (valid)
+        *seen = at;
+    else if (now - *seen > SEEN_SPAN)
+        *seen = now - SEEN_SPAN;
+}
+
+static void note_devices(struct safety *s, uint32_t now) {
+    for (unsigned axis = 0; axis < HAL_AXES; axis++) {
+        struct motor_sample sample = motor_sample(axis);
+        note_seen(&s->t_axis_seen[axis], sample.valid, sample.t_ticks, now);
+    }
+    struct force_sample force = force_sample();
+    note_seen(&s->t_force_seen, force.valid, force.t_ticks, now);
+}
+
 static void check_devices(struct safety *s, uint32_t now) {
     for (unsigned axis = 0; axis < HAL_AXES; axis++) {
         struct motor_sample sample = motor_sample(axis);
-        if (!sample.valid || sample.fault != MOTOR_OK) {
-            uint8_t fault = sample.fault != MOTOR_OK ? sample.fault : (uint8_t)MOTOR_SILENT;
-            safety_stop(s, CAUSE_MOTOR, (int32_t)(axis * 256u + fault), now);
-        }
+        uint8_t fault = !sample.valid && sample.fault == MOTOR_OK ? (uint8_t)MOTOR_SILENT : sample.fault;
+        bool may_return = fault == MOTOR_SILENT && now - s->t_axis_seen[axis] <= ms_to_ticks(s->limits.servo_missing_ms);
+        if (fault != MOTOR_OK && !may_return) safety_stop(s, CAUSE_MOTOR, (int32_t)(axis * 256u + fault), now);
     }
     struct force_sample force = force_sample();
     const struct msg_configure *l = &s->limits;
@@ -187,13 +206,14 @@ static void check_devices(struct safety *s, uint32_t now) {
     int32_t size = force.force_cn < 0 ? -force.force_cn : force.force_cn;
     if (l->force_max_cn > 0 && ((force.valid && size > l->force_max_cn) || force.fault == FORCE_OVERLOAD))
         safety_stop(s, CAUSE_FORCE_OVER, force.force_cn, now);
-    if (l->force_missing_ms > 0 && (!force.valid || now - force.t_ticks > ms_to_ticks(l->force_missing_ms)))
+    if (l->force_missing_ms > 0 && now - s->t_force_seen > ms_to_ticks(l->force_missing_ms))
         safety_stop(s, CAUSE_FORCE_MISSING, force.fault, now);
     if (l->force_stuck_ms > 0 && now - s->t_force_change > ms_to_ticks(l->force_stuck_ms))
         safety_stop(s, CAUSE_FORCE_STUCK, force.force_cn, now);
 }
 
 void safety_step(struct safety *s, uint32_t now) {
+    note_devices(s, now);
     if (s->state == STATE_READY || s->state == STATE_MOVING) check_devices(s, now);
     if (s->state == STATE_MOVING) {
         uint32_t hungry = now - s->t_food;

@@ -11,6 +11,7 @@
  *  - A stop keeps its first cause and its stamps until arm. A stop frame while stopped is noted by its token.
  *  - arm names the boot and the stop that it ends; a repeated or late arm frame cannot end a newer stop.
  *  - The goal that reaches the motors moves no faster than the configured rates, whatever the host asks.
+ *  - An axis whose servo is silent is led no further. `servo_missing_ms` only lets a silence pass that ends in time, any other fault stops at once.
  *  - When a setpoint's time is over and no newer one came, the axes stay where they are on their way.
  */
 #ifndef INNERVATE_SAFETY_H
@@ -50,6 +51,7 @@ struct safety {
     uint32_t t_slew;
     int16_t force_value;      /* for the stuck check */
     uint32_t t_force_change;
+    uint32_t t_force_seen, t_axis_seen[HAL_AXES]; /* newest samples; never further back than SEEN_SPAN */
     uint32_t accepted, executed;
     uint16_t late, future, range, wrong_state, stale;
 };

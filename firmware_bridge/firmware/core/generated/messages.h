@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define MSG_PROTOCOL 1u
-#define MSG_SCHEMA_HASH 0x77e739b4b221eb72ull
+#define MSG_SCHEMA_HASH 0xfd368178b8b5cad5ull
 #define MSG_PAYLOAD_MAX 133u
 #define MSG_PAYLOAD_MAX_IN 133u
 
@@ -53,7 +53,7 @@ static const struct msg_info MSG_INFO[] = {
     { 0x02, 4, CLASS_STREAM, 2, 0x0000291du }, /* ping */
     { 0x10, 12, CLASS_STREAM, 4, 0xe63bfdaeu }, /* setpoint */
     { 0x11, 2, CLASS_URGENT, 4, 0x523ca789u }, /* stop */
-    { 0x12, 21, CLASS_COMMAND, 4, 0x32154b98u }, /* configure */
+    { 0x12, 23, CLASS_COMMAND, 4, 0x46b8c115u }, /* configure */
     { 0x13, 6, CLASS_COMMAND, 4, 0xf2c6502eu }, /* arm */
     { 0x14, 0, CLASS_COMMAND, 4, 0xb920a4fau }, /* rest */
     { 0x15, 4, CLASS_COMMAND, 4, 0x404c6330u }, /* reset */
@@ -184,6 +184,7 @@ struct msg_configure {
     int16_t force_max_cn;  /* 0.01 of force_max_n */
     uint16_t force_stuck_ms;
     uint16_t force_missing_ms;
+    uint16_t servo_missing_ms;
 };
 static inline void msg_configure_pack(const struct msg_configure *m, uint8_t *p) {
     msg_put(p + 0, (uint64_t)m->pan_min_cdeg, 2);
@@ -197,6 +198,7 @@ static inline void msg_configure_pack(const struct msg_configure *m, uint8_t *p)
     msg_put(p + 15, (uint64_t)m->force_max_cn, 2);
     msg_put(p + 17, (uint64_t)m->force_stuck_ms, 2);
     msg_put(p + 19, (uint64_t)m->force_missing_ms, 2);
+    msg_put(p + 21, (uint64_t)m->servo_missing_ms, 2);
 }
 static inline void msg_configure_unpack(struct msg_configure *m, const uint8_t *p) {
     m->pan_min_cdeg = (int16_t)msg_get(p + 0, 2);
@@ -210,6 +212,7 @@ static inline void msg_configure_unpack(struct msg_configure *m, const uint8_t *
     m->force_max_cn = (int16_t)msg_get(p + 15, 2);
     m->force_stuck_ms = (uint16_t)msg_get(p + 17, 2);
     m->force_missing_ms = (uint16_t)msg_get(p + 19, 2);
+    m->servo_missing_ms = (uint16_t)msg_get(p + 21, 2);
 }
 /* Index of the first field outside its range, or -1. */
 static inline int msg_configure_check(const struct msg_configure *m) {
@@ -224,6 +227,7 @@ static inline int msg_configure_check(const struct msg_configure *m) {
     if (m->force_max_cn < 0 || m->force_max_cn > 32000) return 8;
     if (m->force_stuck_ms > 60000) return 9;
     if (m->force_missing_ms > 60000) return 10;
+    if (m->servo_missing_ms > 1000) return 11;
     (void)m;
     return -1;
 }
