@@ -28,6 +28,16 @@ def test_the_camera_goes_round_the_frames() -> None:
     assert shades == [10, 20, 30, 10, 20]
 
 
+def test_sound_and_grip_are_played_from_a_recording() -> None:
+    world = ReplayWorld(busy(61.0), FRAMES)
+    first, again = (world.audio(t, t + 80_000_000) for t in (400_000_000, 10_400_000_000))
+    assert first.dtype == np.int16 and first.shape == (1280,) and np.array_equal(first, again) and first.std() > 100
+    assert world.audio(9_960_000_000, 10_040_000_000).shape == (1280,)
+    still, squeezed = world.force(0, 80_000_000), world.force(53_000_000_000, 53_080_000_000)
+    assert still.dtype == np.float32 and still.shape == (8,) and still.max() < 0.2
+    assert squeezed.min() > 11.5
+
+
 def test_a_busy_hour_has_commands_throughout() -> None:
     times = [given.t_s for given in busy(3600.0).inputs]
     assert times[0] < EVERY_S and times[-1] > 3600.0 - EVERY_S
