@@ -26,7 +26,8 @@
 
 A component that brings a network of its own has `space_id`, the latent space that it was trained for, and no `graph`, or one that lies
 beside this file: `graph = "./encoder.onnx"`. An upstream component that `listens` to another one has no device: it is given that one's
-samples and latents, in the tick.
+samples and latents, in the tick. A downstream component that is not the bundle's own brings its tokens in a file beside this one:
+`tokens = "./tokens.npz"`.
 An actuator adds `safe` (in words), `hold_ms_max`, and `feedback`: the component whose newest sample its decoder is
 given.
 """
@@ -67,6 +68,7 @@ class ComponentEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     decoder: str | None = None
     graph: str | None = None
     listens: str | None = None
+    tokens: str | None = None
     space_id: str | None = None
     rate_hz: float | None = None
     keep: Literal["all", "newest"] = "all"
@@ -155,6 +157,10 @@ def _check(path: Path, manifest: Manifest) -> None:
                 raise ManifestError(f"{who}.{axis}", f"min {limit.min:g}, max {limit.max:g}", "min < max", "correct the limits")
         if entry.kind == "upstream":
             _need(who, entry, ("encoder",))
+            if entry.tokens is not None:
+                raise ManifestError(who, f"tokens = {entry.tokens!r}", "no such key in an upstream component", "remove it")
+        elif entry.tokens is not None and not entry.tokens.startswith(BESIDE):
+            raise ManifestError(who, f"tokens = {entry.tokens!r}", f'"{BESIDE}FILE"', "put the file beside plugin.toml")
         elif entry.listens is not None:
             raise ManifestError(who, f"listens = {entry.listens!r}", "no such key in a downstream component", "remove it")
         elif not entry.is_sink:

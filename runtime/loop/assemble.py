@@ -98,6 +98,7 @@ class _Builder:
         self.border = Border(engine.space)
         self.entries = {wiring.name: registry.component(wiring.plugin, wiring.name) for wiring in board.components}
         self.taps: list[tuple[str, Tap]] = []  # (who listens, through which tap)
+        self.spoken: dict[str, str] = {}  # the vocabulary's name of a limb that brought its own tokens
 
     def senses(self) -> list[Upstream]:
         """Return the upstream components in the order of the bundle's graphs, which is the order of training; listeners come last."""
@@ -152,6 +153,9 @@ class _Builder:
             space = self.agreed_space(wiring, entry)
             graph = component_graph(self.bundle, entry, self.registry.folder(wiring.plugin))
             decoder = self.load(wiring, entry.decoder, Decoder)(graph, space, wiring.name)
+            if entry.tokens is not None:
+                path = self.registry.folder(wiring.plugin) / entry.tokens.removeprefix(BESIDE)
+                self.spoken[wiring.name] = self.vocabulary.load_component(path).name
             limbs[wiring.name] = Limb(actuator, decoder, by_name.get(entry.feedback or ""), self.log)
         return limbs
 
@@ -226,7 +230,7 @@ def assemble(
 ) -> Device:
     """Wire a device. Nothing is opened yet. `taps`: by component, who else is shown what it senses.
 
-    Raises BoardError, PluginError, ManifestError, BundleError or SpaceMismatch when the parts do not fit.
+    Raises BoardError, PluginError, ManifestError, BundleError, VocabularyError or SpaceMismatch when the parts do not fit.
     """
     engine = Engine(bundle, variant or board.variant, board.threads)
     backbone = MeteredBackbone(engine)
@@ -244,7 +248,7 @@ def assemble(
     for sense in senses:
         sense.taps += [taps[sense.name]] if taps and sense.name in taps else []
     limbs, voice = builder.limbs(senses), builder.voice()
-    router = Router(backbone, builder.vocabulary, limbs, voice, fan)
+    router = Router(backbone, builder.vocabulary, limbs, voice, fan, builder.spoken)
     idle = builder.vocabulary.row(builder.vocabulary.id("<idle>"))
     tick = Tick(senses, backbone, idle, router, limbs, voice)
     return Device(tick, clock, twin_clock, world, fan, backbone, latency, (engine.space, engine.variant), watchers or [])
