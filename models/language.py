@@ -123,6 +123,35 @@ def other(rng: np.random.Generator) -> str:
     return " ".join(_WORDS[int(i)] for i in rng.integers(len(_WORDS), size=int(rng.integers(1, 8))))
 
 
+_OWN = tuple("look left right up down straight ahead at the find follow stop what do you see how hard am i squeezing".split()) + COLOURS + SHAPES
+
+
+def shuffled(rng: np.random.Generator) -> str:
+    """Words of commands and common words in any order: no command, does not end in one, and names no held-out pair.
+
+    Who has heard the words only in their sentences knows the sentences, not the words.
+    """
+    commands = [*_FIXED.values(), *(t.format(c, s) for t in (*_FIND, _FOLLOW) for c in COLOURS for s in SHAPES)]
+    while True:
+        words = []
+        for _ in range(int(rng.integers(1, 7))):
+            source = _OWN if rng.random() < 0.6 else _WORDS
+            words.append(source[int(rng.integers(len(source)))])
+        text = " ".join(words)
+        colour, shape = named(text)
+        if not any(text == c or text.endswith(" " + c) for c in commands) and (colour, shape) not in HELD_OUT:
+            return text
+
+
+def named(text: str) -> tuple[str | None, str | None]:
+    """The colour and the shape that `text` names last."""
+    colour = shape = None
+    for word in text.split():
+        colour = word if word in COLOURS else colour
+        shape = word if word in SHAPES else shape
+    return colour, shape
+
+
 def describe(pairs: list[tuple[str, str]]) -> str:
     """The answer to "what do you see" for objects given from left to right."""
     if not pairs:

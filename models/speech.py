@@ -1,17 +1,13 @@
-"""Training speech: a pool of espeak-ng utterances as mel power, and tracks put together from it.
+"""Training speech: tracks put together from a pool of utterances, as log mel with the labels of every tick.
 
-Rendering is done once (`render_pool`); rooms, microphones, noise and loudness are then applied to mel *power* instead of to
-samples, because there they are cheap: an equaliser is a product per band, a room an exponential tail per band, noise a sum
-with a random cross term.  A track is `TICKS` ticks of 80 ms with none, one or several utterances in it and the labels of
-every tick.  Only espeak-ng voices go in; other synthesisers are for judging.
+Rooms, microphones, noise and loudness are applied to mel *power* instead of to samples, because there they are cheap: an
+equaliser is a product per band, a room an exponential tail per band, noise a sum with a random cross term.  A track is
+`TICKS` ticks of 80 ms with none, one or several utterances in it.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,126 +17,19 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
 
-from innervate.boards.emulator.speech import synthesiser
+from .hearing import BANDS, FRAMES_PER_TICK
+from .language import VERBS
+from .revoice import PHONE_CLASSES
+from .utterances import IGNORE, WORD_CLASSES, Floats, Pool, render_pool
 
-from .hearing import BANDS, FRAMES_PER_TICK, HOP, mel_power
-from .language import VERBS, command, other
-from .progress import Progress
-from .voices import ACCENTS, FOREIGN, FOREIGN_SHARE, HELD_OUT_VARIANTS, VARIANTS
-
-Floats = npt.NDArray[np.float32]
+__all__ = ["IGNORE", "WORD_CLASSES", "Pool", "Track", "Tracks", "make_track", "render_pool"]
 
 TICKS = 80  # of a track: 6.4 s
-COMMAND_SHARE = 0.8  # of the utterances in a track
+COMMAND_SHARE = 0.7  # of the utterances in a track
 OTHER = len(VERBS)  # the verb head's class of a sentence that just ended and was no command
-WORDS = tuple(
-    "look left right up down straight ahead at the find follow stop what do you see how hard am i squeezing "
-    "red green blue yellow purple white cube ball cylinder cone".split()
-)
-WORD_CLASSES = len(WORDS) + 2  # 0 silence, 1 another word, then WORDS
 WORD_DELAY_FRAMES = 16  # the word label looks 160 ms back, so that a causal encoder has heard the word
-IGNORE = -100
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Utterances as log mel power: `frames` [F, BANDS] float16, and per utterance its span, meaning, end and words."""
-
-    frames: npt.NDArray[np.float16]
-    start: npt.NDArray[np.int64]  # [N+1]: frames of utterance i are start[i]:start[i+1]
-    intent: npt.NDArray[np.int64]  # [N, 3]: verb, colour, shape; verb 0 for other sentences
-    end: npt.NDArray[np.int64]  # [N]: frame after the last audible one
-    word: npt.NDArray[np.int8]  # [F]: class of the word spoken in each frame
-
-    @property
-    def commands(self) -> npt.NDArray[np.intp]:
-        """Utterances that are commands."""
-        return np.flatnonzero(self.intent[:, 0] > 0)
-
-    @property
-    def others(self) -> npt.NDArray[np.intp]:
-        """Utterances that are not."""
-        return np.flatnonzero(self.intent[:, 0] == 0)
-
-    @staticmethod
-    def load(path: Path) -> Pool:
-        """Read what `render_pool` wrote."""
-        with np.load(path) as z:
-            return Pool(**{name: z[name] for name in ("frames", "start", "intent", "end", "word")})
-
-
-def _render_one(seed: int, validation: bool) -> tuple[npt.NDArray[np.float16], tuple[int, int, int], int, npt.NDArray[np.int8]]:
-    rng = np.random.default_rng(seed)
-    if rng.random() < 0.66:
-        text, intent = command(rng)
-        ids = intent.ids
-    else:
-        text, ids = other(rng), (0, 0, 0)
-    names = HELD_OUT_VARIANTS if validation else tuple(v for v in VARIANTS if v not in HELD_OUT_VARIANTS)
-    accent, variant = ACCENTS[int(rng.integers(len(ACCENTS)))], names[int(rng.integers(len(names)))]
-    manner = {"rate_wpm": int(rng.integers(105, 235)), "pitch": int(rng.integers(5, 95)), "pitch_range": int(rng.integers(10, 95))}
-    spoken = text + ("", "", ".", "?", "!")[int(rng.integers(5))]
-    said = synthesiser().say(spoken, f"{accent}+{variant}", **manner)
-    if rng.random() < FOREIGN_SHARE:
-        language = FOREIGN[int(rng.integers(len(FOREIGN)))]
-        strange = synthesiser().say(f"[[{synthesiser().phonemes(text, accent)}]]", f"{language}+{variant}", **manner)
-        if len(strange.pcm) > 0.6 * len(said.pcm):  # a language that lacks some of the phonemes leaves them out
-            said = strange
-    pcm = said.pcm.astype(np.float32) / 32768.0
-    pcm *= 0.1 / (np.sqrt(np.mean(pcm**2)) + 1e-6)
-    power = mel_power(torch.from_numpy(np.concatenate([np.zeros(400 - HOP, np.float32), pcm, np.zeros(HOP, np.float32)])))
-    frames = torch.log(power + 1e-10).numpy()  # [F, BANDS]
-    loud = power.sum(1).numpy()
-    audible = np.flatnonzero(loud > loud.max() * 3e-4)
-    end = int(audible[-1]) + 1
-    word = np.zeros(len(frames), np.int8)
-    starts = [w.sample // HOP for w in said.words] + [end]
-    tokens = text.split()
-    for token, begin, stop in zip(tokens, starts, starts[1:], strict=False):
-        word[begin:stop] = WORDS.index(token) + 2 if token in WORDS else 1
-    if len(said.words) != len(tokens):
-        word[:] = IGNORE
-    return frames.astype(np.float16), ids, end, word
-
-
-def _render_chunk(job: tuple[int, int, bool]) -> list[tuple[npt.NDArray[np.float16], tuple[int, int, int], int, npt.NDArray[np.int8]]]:
-    torch.set_num_threads(1)
-    first, count, validation = job
-    return [_render_one(first + i, validation) for i in range(count)]
-
-
-def render_pool(path: Path, count: int, seed: int, *, validation: bool = False, processes: int = 2) -> None:
-    """Render `count` utterances and write them to `path` (about 1.2 MB per hundred, 4 ms each and process).
-
-    espeak-ng crashes on a few pairs of voice and phonemes; such a chunk is drawn anew from other seeds.
-    """
-    chunk, rows, broken = 100, [], 0
-    waiting = [(seed + i, min(chunk, count - i), validation) for i in range(0, count, chunk)]
-    with Progress(f"speech {path.stem}", len(waiting)) as bar:
-        while waiting:
-            again = []
-            with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as workers:
-                for job, part in [(job, workers.submit(_render_chunk, job)) for job in waiting]:
-                    try:
-                        rows += part.result()
-                        bar.step()
-                    except BrokenProcessPool:  # this job or one that ran beside it
-                        again.append(job)
-            if again:  # the first of them is the likeliest culprit
-                broken += 1
-                again[0] = (seed + 10_000_000 + broken * chunk, again[0][1], validation)
-            waiting = again
-    lengths = [len(r[0]) for r in rows]
-    partial = path.with_suffix(".part.npz")
-    np.savez(
-        partial,
-        frames=np.concatenate([r[0] for r in rows]),
-        start=np.concatenate([[0], np.cumsum(lengths)]),
-        intent=np.array([r[1] for r in rows], np.int64),
-        end=np.array([r[2] for r in rows], np.int64),
-        word=np.concatenate([r[3] for r in rows]),
-    )
-    partial.rename(path)
+PHONE_DELAYS_FRAMES = (14, 10)
+LABELS = ("verb", "colour", "shape", "word", "phone")
 
 
 @dataclass
@@ -152,6 +41,7 @@ class Track:
     colour: npt.NDArray[np.int64]
     shape: npt.NDArray[np.int64]
     word: npt.NDArray[np.int64]
+    phone: npt.NDArray[np.int64]  # [TICKS, 2]: phonemes of PHONE_DELAYS_FRAMES before the end of each tick
     spoken: list[tuple[int, tuple[int, int, int]]]  # (frame of its end, intent ids) of every command in the track
 
 
@@ -161,24 +51,40 @@ def _curve(rng: np.random.Generator, span_db: float, points: int = 8) -> Floats:
     return np.interp(np.linspace(0, points - 1, BANDS), np.arange(points), knots).astype(np.float32)
 
 
-def _bent(
-    rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8], end: int, strange: float
-) -> tuple[Floats, npt.NDArray[np.int8], int]:
-    """Another speaker: vocal tract, timing, sharpness and liveliness; formants move apart from one another, and syllables too.
+_HATS = np.stack([np.interp(np.arange(BANDS), np.linspace(0, BANDS - 1, 7), row) for row in np.eye(7)], 1)  # [BANDS, 7]: between knots
+
+
+@dataclass(frozen=True)
+class _Bent:
+    """An utterance by another speaker; the fields are those of `Pool`."""
+
+    log_power: Floats
+    word: npt.NDArray[np.int8]
+    phone: npt.NDArray[np.int8]
+    end: int
+
+
+def _bent(rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8], phone: npt.NDArray[np.int8], end: int, strange: float) -> _Bent:
+    """Another speaker: vocal tract, timing, sharpness and liveliness; formants move apart from one another, and phonemes too.
 
     `strange` scales all of it, 0 to 1.  Other sentences are bent less than commands: else a speaker of a kind that was never heard is taken
     for somebody who says something else.
     """
-    # frequency: one factor for the tract, and knots that move alone
+    kinds = np.maximum(phone, 0)
+    # frequency: one factor for the tract, knots that move alone, and each phoneme in its own way
     knots = np.linspace(0, BANDS - 1, 7)
-    moved = knots * (1.0 + strange * rng.uniform(-0.17, 0.2)) + rng.normal(0, strange * rng.uniform(0, 1.3), 7)
-    source = np.clip(np.interp(np.arange(BANDS), knots, np.maximum.accumulate(moved)), 0, BANDS - 1)
+    tract = knots * strange * rng.uniform(-0.17, 0.2) + rng.normal(0, strange * rng.uniform(0, 1.3), 7)
+    each = rng.normal(0, strange * rng.uniform(0, 1.0), (PHONE_CLASSES, 7))
+    moved = gaussian_filter1d(each[kinds], 2.0, axis=0) + tract  # [F, 7], in bands
+    spread = _HATS @ moved.T  # [BANDS, F]
+    source = np.clip(np.arange(BANDS) + np.sort(spread.T + np.arange(BANDS), axis=1) - np.arange(BANDS), 0, BANDS - 1)
     low = np.minimum(source.astype(int), BANDS - 2)
     part = (source - low).astype(np.float32)
-    bent = log_power[:, low] * (1 - part) + log_power[:, low + 1] * part
-    # time: one factor for the speaker, and a pace that wanders
-    pace = rng.uniform(0.83, 1.2) * np.exp(rng.normal(0, strange * rng.uniform(0, 0.35), len(bent) // 10 + 2))
-    steps = np.interp(np.arange(len(bent)), np.arange(len(pace)) * 10, pace)
+    bent = np.take_along_axis(log_power, low, 1) * (1 - part) + np.take_along_axis(log_power, low + 1, 1) * part
+    # time: one factor for the speaker, one for each phoneme, and a pace that wanders
+    pace = rng.uniform(0.83, 1.2) * np.exp(rng.normal(0, strange * rng.uniform(0, 0.3), len(bent) // 10 + 2))
+    lasting = np.exp(gaussian_filter1d(rng.normal(0, strange * rng.uniform(0, 0.4), PHONE_CLASSES)[kinds], 1.0))
+    steps = np.clip(np.interp(np.arange(len(bent)), np.arange(len(pace)) * 10, pace) * lasting, 0.4, 2.5)
     length = np.cumsum(1.0 / steps)  # where each old frame ends in new frames
     count = max(4, int(length[-1]))
     at = np.interp(np.arange(count), length, np.arange(len(bent)))
@@ -196,7 +102,8 @@ def _bent(
     when = np.arange(count) / 6
     i = when.astype(int)
     out = out + field[i] * (1 - (when - i))[:, None] + field[i + 1] * (when - i)[:, None]
-    return out.astype(np.float32), word[np.rint(at).astype(int)], min(count, int(length[min(end, len(length)) - 1]) + 1)
+    near = np.rint(at).astype(int)
+    return _Bent(out.astype(np.float32), word[near], phone[near], min(count, int(length[min(end, len(length)) - 1]) + 1))
 
 
 def _noise(rng: np.random.Generator, frames: int, pool: Pool) -> Floats:
@@ -234,7 +141,7 @@ def make_track(rng: np.random.Generator, pool: Pool, *, ticks: int = TICKS, snr_
     """One track of `ticks` ticks with random utterances, room, microphone and noise."""
     frames = ticks * FRAMES_PER_TICK
     speech = np.zeros((frames, BANDS), np.float32)
-    word = np.zeros(frames, np.int64)
+    word, phone = np.zeros(frames, np.int64), np.zeros(frames, np.int64)
     spoken: list[tuple[int, tuple[int, int, int]]] = []
     talk: list[tuple[int, int]] = []
     commands, others = pool.commands, pool.others
@@ -244,20 +151,28 @@ def make_track(rng: np.random.Generator, pool: Pool, *, ticks: int = TICKS, snr_
         i = int(group[rng.integers(len(group))])
         span = slice(int(pool.start[i]), int(pool.start[i + 1]))
         strange = 1.0 if pool.intent[i, 0] else 0.5
-        log_power, words, end = _bent(rng, pool.frames[span].astype(np.float32), pool.word[span], int(pool.end[i]), strange)
+        by = _bent(rng, pool.frames[span].astype(np.float32), pool.word[span], pool.phone[span], int(pool.end[i]), strange)
+        end = by.end
         if at + end + 30 > frames:
             break
-        log_power = log_power + _curve(rng, 4.0) + rng.uniform(-1.0, 1.0)
+        log_power = by.log_power + _curve(rng, 4.0) + rng.uniform(-1.0, 1.0)
         length = min(len(log_power), frames - at)
         speech[at : at + length] += np.exp(log_power[:length])
-        word[at : at + length] = words[:length]
+        word[at : at + length] = by.word[:length]
+        phone[at : at + length] = by.phone[:length]
         talk.append((at, at + end))
         spoken.append((at + end, tuple(int(v) for v in pool.intent[i])))  # type: ignore[arg-type]
         at += end + int(rng.integers(45, 160))
     mel = _room(rng, speech, talk, pool, snr_db)
     verb, colour, shape = _labels(ticks, talk, spoken)
-    delayed = np.concatenate([np.zeros(WORD_DELAY_FRAMES, np.int64), word])[: frames]
-    return Track(mel, verb, colour, shape, delayed[FRAMES_PER_TICK - 1 :: FRAMES_PER_TICK], [s for s in spoken if s[1][0]])
+    words = _delayed(word, WORD_DELAY_FRAMES)
+    phones = np.stack([_delayed(phone, frames_ago) for frames_ago in PHONE_DELAYS_FRAMES], 1)
+    return Track(mel, verb, colour, shape, words, phones, [s for s in spoken if s[1][0]])
+
+
+def _delayed(frames: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:
+    """Per tick the label of the frame `by` before the tick's last one."""
+    return np.concatenate([np.zeros(by, np.int64), frames])[: len(frames)][FRAMES_PER_TICK - 1 :: FRAMES_PER_TICK]
 
 
 def _room(rng: np.random.Generator, speech: Floats, talk: list[tuple[int, int]], pool: Pool, snr_db: tuple[float, float]) -> Floats:
@@ -269,6 +184,8 @@ def _room(rng: np.random.Generator, speech: Floats, talk: list[tuple[int, int]],
         tail = np.asarray(lfilter([0.0, wet], [1.0, -decay], speech, axis=0), np.float32)
         speech = speech + tail
     speech = speech * np.exp(_curve(rng, 12.0))
+    if rng.random() < 0.5:  # darker or brighter as a whole: makes of voices differ most in this
+        speech = speech * np.exp(np.linspace(0.0, rng.uniform(-20.0, 10.0) * (np.log(10) / 10), BANDS)).astype(np.float32)
     if rng.random() < 0.35:  # a narrow channel: telephone, old codec, 8 kHz voice
         speech[:, int(rng.integers(26, BANDS)) :] *= np.float32(10.0 ** -rng.uniform(1.5, 6.0))
     if rng.random() < 0.15:
@@ -303,7 +220,8 @@ def _labels(ticks: int, talk: list[tuple[int, int]], spoken: list[tuple[int, tup
 
 
 class Tracks(torch.utils.data.IterableDataset[tuple[torch.Tensor, ...]]):
-    """Endless batches of tracks: mel [B, F, BANDS] float32 and labels verb, colour, shape, word [B, TICKS] int64."""
+    """Endless batches of tracks: mel [B, F, BANDS] float32 and labels verb, colour, shape, word [B, TICKS] and phone
+    [B, TICKS, 2], int64."""
 
     def __init__(self, pool_path: Path, batch: int, seed: int) -> None:
         self._path, self._batch, self._seed = pool_path, batch, seed
@@ -317,6 +235,6 @@ class Tracks(torch.utils.data.IterableDataset[tuple[torch.Tensor, ...]]):
             tracks = [make_track(rng, pool) for _ in range(self._batch)]
             yield (
                 torch.from_numpy(np.stack([t.mel for t in tracks])),
-                *(torch.from_numpy(np.stack([getattr(t, name) for t in tracks])) for name in ("verb", "colour", "shape", "word")),
+                *(torch.from_numpy(np.stack([getattr(t, name) for t in tracks])) for name in LABELS),
             )
 

@@ -1,7 +1,11 @@
-"""Train the ear on tracks: intent heads and word heads ground it; it learns no episode."""
+"""Train the ear on tracks: heads for intents, words and phonemes ground it; it learns no episode.
+
+What is kept is a running mean of the weights over some hundred steps: single weights follow the last speakers they met.
+"""
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checkpoint import best_device, load_checkpoint, save_checkpoint, schedule
-from .hearing import FRAMES_PER_TICK, Ear, EarHeads
+from .hearing import FRAMES_PER_TICK, WIDTH, Ear, EarHeads
 from .progress import Progress
-from .speech import IGNORE, OTHER, WORD_CLASSES, Pool, Tracks, make_track, render_pool
+from .revoice import PHONE_CLASSES
+from .speech import LABELS, OTHER, PHONE_DELAYS_FRAMES, Tracks, make_track
+from .utterances import IGNORE, WORD_CLASSES, Pool, render_pool
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,22 @@ class HearingConfig:
     lr: float = 2.5e-3
     seed: int = 1
     workers: int = 1
+    memory: float = 0.997  # of the running mean of the weights
+
+
+class PhoneHead(nn.Module):
+    """The phonemes of PHONE_DELAYS_FRAMES ago, from latents; outside `EarHeads` because nothing but training reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(WIDTH, len(PHONE_DELAYS_FRAMES) * PHONE_CLASSES)
+
+    def loss(self, latents: Tensor, phones: Tensor) -> Tensor:
+        """Cross entropy of latents [B, T, WIDTH] against classes [B, T, delays]; pauses weigh a fifth."""
+        logits, target = self.head(latents).view(-1, PHONE_CLASSES), phones.flatten()
+        each = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none", label_smoothing=0.05)
+        scale = torch.where(target > 0, 1.0, 0.2) * (target != IGNORE)
+        return (each * scale).sum() / scale.sum().clamp(min=1.0)
 
 
 def ear_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
@@ -82,12 +104,18 @@ def train_hearing(folder: Path, config: HearingConfig, threads: int = 2) -> Path
         if not pools[name].exists():
             render_pool(pools[name], count, 1_000_000 * (1 + validation), validation=validation, processes=threads)
     torch.manual_seed(config.seed)
-    ear, heads = Ear(), EarHeads(WORD_CLASSES)
+    ear, heads, phones = Ear(), EarHeads(WORD_CLASSES), PhoneHead()
     device = best_device()
-    both = nn.ModuleList([ear, heads]).to(device)
-    optimiser = torch.optim.AdamW(both.parameters(), lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98))
-    state = folder / "ear.pt"
-    first = load_checkpoint(state, both, optimiser)
+    both = nn.ModuleList([ear, heads])
+    mean_ear, mean_heads = copy.deepcopy(ear), copy.deepcopy(heads)
+    mean = nn.ModuleList([mean_ear, mean_heads]).requires_grad_(False)
+    learning = nn.ModuleDict({"both": both, "phones": phones, "mean": mean}).to(device)
+    optimiser = torch.optim.AdamW([p for p in learning.parameters() if p.requires_grad], lr=config.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    state, result = folder / "ear_training.pt", folder / "ear.pt"
+    first = load_checkpoint(state, learning, optimiser)
+    if first == 0 and result.exists():  # weights to go on from, by another recipe
+        load_checkpoint(result, both, None)
+        load_checkpoint(result, mean, None)
     held = Pool.load(pools["speech_val"])
     tracks = Tracks(pools["speech_train"], config.batch, config.seed + first)
     loader = iter(torch.utils.data.DataLoader(tracks, batch_size=None, num_workers=config.workers))
@@ -96,21 +124,27 @@ def train_hearing(folder: Path, config: HearingConfig, threads: int = 2) -> Path
         for step in range(first, config.steps):
             for group in optimiser.param_groups:
                 group["lr"] = schedule(step, config.steps, config.lr)
-            mel, verb, colour, shape, word = (part.to(device) for part in next(loader))
-            loss = ear_loss(heads(ear(mel)), {"verb": verb, "colour": colour, "shape": shape, "word": word})
+            mel, *targets = (part.to(device) for part in next(loader))
+            labels = dict(zip(LABELS, targets, strict=True))
+            latents = ear(mel)
+            loss = ear_loss(heads(latents), labels) + 0.7 * phones.loss(latents, labels["phone"])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
             optimiser.step()
+            with torch.no_grad():
+                for kept, now in zip(mean.parameters(), both.parameters(), strict=True):
+                    kept.lerp_(now, 1.0 - min(config.memory, (step + 1) / (step + 10)))
             bar.step(note=f"loss {loss.item():.3f}")
             if (step + 1) % 200 == 0 or step + 1 == config.steps:
-                save_checkpoint(state, both, optimiser, step + 1)
-                figures = validate(ear, heads, held)
+                save_checkpoint(state, learning, optimiser, step + 1)
+                save_checkpoint(result, mean, None, step + 1)
+                figures = validate(mean_ear, mean_heads, held)
                 print(
                     f"ear step {step + 1}: {figures['right']:.3f} of commands right at 10 dB, {figures['false']:.1f} false in 10 min, "
                     f"{time.monotonic() - began:.0f} s", flush=True,
                 )
-    return state
+    return result
 
 
 def load_ear(folder: Path) -> tuple[Ear, EarHeads]:
