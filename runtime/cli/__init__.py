@@ -29,6 +29,7 @@ EXIT_MISSING = 3
 
 VERBS = {
     "run": "run a device: a board, in the emulator or on real hardware",
+    "serve": "run a device and let other programs in: latents, gradients, tokens, text, applications",
     "doctor": "what this machine has and lacks, with the command that mends it",
     "plugins": "the plugins in reach, and why one cannot be used",
     "boards": "the boards that ship, and what is wired on one",

@@ -11,10 +11,12 @@ from innervate.runtime.ali.errors import BoardError, BundleError, InnervateError
 from innervate.runtime.cli.signals import EndingSignals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from innervate.runtime.ali.clock import Clock
     from innervate.runtime.board import Board
     from innervate.runtime.cli.picture import Picture
-    from innervate.runtime.loop.device import Watcher, World
+    from innervate.runtime.loop.device import Device, Watcher, World
     from innervate.runtime.loop.events import EventFile, Log
 
 _EPILOG = """\
@@ -42,12 +44,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_device_options(parser)
+    parser.add_argument("--realtime", action="store_true", help="run on the real clock")
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which device runs and what it leaves behind."""
     parser.add_argument("--board", default="emulator", metavar="NAME|PATH", help="a board that ships, or a file (default: emulator)")
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="what happens to the device, for boards with a world")
     parser.add_argument("--events", type=Path, metavar="OUT.jsonl", help="write the run's events there, one JSON object a line")
     parser.add_argument("--picture", type=Path, metavar="OUT.png", help="draw the run: film strip, pose, force, open components")
     parser.add_argument("--headless", action="store_true", help="print only faults and one line at the end")
-    parser.add_argument("--realtime", action="store_true", help="run on the real clock")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the world (default: the scenario's)")
     parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
     parser.add_argument("--variant", metavar="NAME", help="auto, measure, or a variant of the bundle (default: the board's)")
@@ -67,11 +74,15 @@ def _positive(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb; return the exit code."""
     with EndingSignals() as signals:
-        _run(args, signals)
+        run_device(args, signals)
     return signals.exit_code or 0
 
 
-def _run(args: argparse.Namespace, signals: EndingSignals) -> None:
+def run_device(args: argparse.Namespace, signals: EndingSignals, extend: "Callable[[Device, list[Log], Log], None] | None" = None) -> None:
+    """Assemble and run the device that the options name.
+
+    `extend` is called with the device, the list of its logs and the log in front of them, when all else is ready to run.
+    """
     # Imported here so that a mistake in the command line is answered at once.
     from innervate.runtime.ali.registry import Registry
     from innervate.runtime.backbone.bundle import Bundle
@@ -100,6 +111,8 @@ def _run(args: argparse.Namespace, signals: EndingSignals) -> None:
     try:
         if events is not None:
             logs.append(events)
+        if extend is not None:
+            extend(device, logs, fan)
         signals.stop = device.stop
         gc.collect()
         gc.freeze()  # what has been loaded stays; collections during the run then have little to look at
