@@ -159,7 +159,7 @@ def _check(path: Path, manifest: Manifest) -> None:
             _need(who, entry, ("encoder",))
             if entry.tokens is not None:
                 raise ManifestError(who, f"tokens = {entry.tokens!r}", "no such key in an upstream component", "remove it")
-        elif entry.tokens is not None and not entry.tokens.startswith(BESIDE):
+        elif entry.tokens is not None and (not entry.tokens.startswith(BESIDE) or ".." in entry.tokens):
             raise ManifestError(who, f"tokens = {entry.tokens!r}", f'"{BESIDE}FILE"', "put the file beside plugin.toml")
         elif entry.listens is not None:
             raise ManifestError(who, f"listens = {entry.listens!r}", "no such key in a downstream component", "remove it")

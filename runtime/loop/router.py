@@ -153,7 +153,9 @@ class Router:
         """Act on the output `hidden` [D] of this tick; return the number of tokens emitted before `<idle>`."""
         if self.vocabulary.control is not self._known:
             self._read_vocabulary()
-        self._check_open(now_ns)
+        if self.open is not None and not self._limbs[self.open].up:
+            hidden = hidden.copy()  # what the model is told would overwrite it
+            self._abandon(now_ns)
         steps = 0
         while steps < STEP_BUDGET:
             token = self._choose(hidden)
@@ -212,10 +214,6 @@ class Router:
             self._backbone.unpin(name)
             self._limbs[name].safe(now_ns, cause)
             self._log.emit(Close(seconds(now_ns), name))
-
-    def _check_open(self, now_ns: int) -> None:
-        if self.open is not None and not self._limbs[self.open].up:
-            self._abandon(now_ns)
 
     def _abandon(self, now_ns: int) -> None:
         """Close a component that failed, and tell the model so: motion must not resume by itself when it is back."""
