@@ -28,7 +28,7 @@ ifeq ($(BOARD),emulator)
 	@mkdir -p $(OUT)
 	$(INNERVATE) run --board $(BOARD) --scenario $(SCENARIO) --events $(OUT)/events.jsonl --picture $(OUT)/timeline.png $(ARGS)
 else ifeq ($(BOARD),emulator_mcu)
-	@.ci/setup dev
+	@.ci/setup mcu
 	@mkdir -p $(OUT)
 	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware stm32f405
 	$(INNERVATE) run --board $(BOARD) --scenario $(SCENARIO) --events $(OUT)/events.jsonl --picture $(OUT)/timeline.png $(ARGS)
@@ -58,19 +58,20 @@ imports: ## who may import whom
 
 unit: ## the tests alone; TESTS=tests/loop for one folder
 	@.ci/setup dev
-	$(PYTEST) -n $(JOBS) --dist worksteal -m "not alone" $(TESTS)
+	@echo "tests that need the machine for themselves, then all others"
 	$(PYTEST) -m alone $(TESTS) || [ $$? -eq 5 ]  # 5: no such test in $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not alone" $(TESTS)
 
 bench: ## speed and memory on this machine
 	@.ci/setup run
 	$(ONE_THREAD) $(INNERVATE) bench $(ARGS)
 
 firmware: ## the microcontroller's firmware, all of it, into out/firmware
-	@.ci/setup dev
+	@.ci/setup mcu
 	@$(MAKE) --no-print-directory -C firmware_bridge/firmware all update size
 
 bench-link: ## the link to the microcontroller, against the raw echo of the same QEMU
-	@.ci/setup dev
+	@.ci/setup mcu
 	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware host storm stm32f405 echo
 	$(PY) -m innervate.firmware_bridge.bench $(ARGS)
 
