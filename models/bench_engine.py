@@ -30,8 +30,13 @@ from innervate.runtime.backbone.bundle import Bundle
 from innervate.runtime.backbone.engine import Engine, load_onnxruntime
 from innervate.runtime.backbone.vocabulary import Vocabulary
 
-CONTEXTS = (256, 480)
+FILLINGS = (1 / 2, 15 / 16)  # of the context: what a session slides back to, and where it is nearly full
 TICK_ROWS = 10  # latents of one tick: audio 1, camera 6, force 1, pose 1, the query row
+
+
+def contexts(bundle: Bundle) -> list[int]:
+    """Positions at which steps are compared."""
+    return [round(bundle.header.context * filling) for filling in FILLINGS]
 
 
 def genai_graph(bundle: Bundle, variant: str) -> onnx.ModelProto:
@@ -179,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios: list[float] = []
     with tempfile.TemporaryDirectory(prefix="bench-engine-") as folder:
         for variant in bundle.variants:
-            for context in CONTEXTS:
+            for context in contexts(bundle):
                 row = compare(bundle, variant, context, Path(folder), chosen.repeats)
                 cells = " ".join(f"{row[name]:8.1f}" for name in ("step_us", "tick_us", "token_us", "genai_us"))
                 print(f"{variant:8} {context:7} {cells} {row['step_ratio']:11.3f} {row['token_ratio']:12.3f}", flush=True)

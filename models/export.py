@@ -24,7 +24,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,10 +108,10 @@ def quantise_blocks(w: Float) -> tuple[NDArray[np.uint8], Float, NDArray[np.int8
     return (coarse + 128).astype(np.uint8), scale[..., 0].astype(np.float32), fine.astype(np.int8)
 
 
-def make_stores(nano: Nano) -> dict[str, Store]:
-    """All weight files of a bundle, by file name."""
+def make_stores(nano: Nano, config: BackboneConfig | None = None) -> dict[str, Store]:
+    """All weight files of a bundle, by file name; `config`: with another context than the model's own."""
     stores = {name: Store(name) for name in (COMMON, DQ8, NB8, RESIDUAL)}
-    config, state = nano.config, nano.backbone.state_dict()
+    config, state = config or nano.config, nano.backbone.state_dict()
     cos, sin = rope_tables(config, config.context)
     stores[COMMON].add("cos", cos.numpy())
     stores[COMMON].add("sin", sin.numpy())
@@ -269,6 +269,7 @@ def write_bundle(
     figures: Mapping[str, float],
     *,
     rates_hz: Mapping[str, float] | None = None,
+    context: int | None = None,
     control: tuple[str, ...] = ("<idle>", "<so_motor>", "<eo_motor>"),
     name: str = "nano",
     version: str = "0.1.0",
@@ -279,9 +280,10 @@ def write_bundle(
     :param components: graph files by ``"mic.encoder"``-like names; copied to ``components/mic/encoder.onnx``.
     :param figures: measured numbers for ``[figures]``.
     :param rates_hz: latents a second by component, e.g. ``{"mic": 12.5}``.
+    :param context: positions that the device keeps, when they are fewer than the configuration's; the weights, and so the space, are the same.
     :returns: ``folder``.
     """
-    config = nano.config
+    config = nano.config if context is None else replace(nano.config, context=context)
     if config.rows != 256 + len(control):
         raise ValueError(f"export: {config.rows} rows for 256 bytes and {len(control)} control tokens; they must agree")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +299,7 @@ def write_bundle(
             },
             "tokens": {"control": list(control)},
         }  # fmt: skip
-        stores = make_stores(nano)
+        stores = make_stores(nano, config)
         for location, store in stores.items():
             (work / location).write_bytes(store.blob)
         for variant in VARIANTS:

@@ -28,6 +28,7 @@ from .train_seeing import load_eye
 SMALL = 2048  # tensors with fewer numbers stay float32
 EXACT = frozenset({"cosine", "sine", "mel"})  # of the ear's spectrum, whose quiet bands lie 60 dB below the loud ones
 CALIBRATION_FRAMES = 256
+CONTEXT = 256  # positions; half of training's: attention is most of a tick, and sequences are trained under windows from 90 positions on
 
 
 def shrink(path: Path) -> None:
@@ -89,4 +90,4 @@ def pack(folder: Path, target: Path, figures: Mapping[str, float], *, version: s
             "motor.pose_encoder": work / "pose.onnx", "motor.decoder": work / "motor.onnx",
         }
         rates = {"mic": 12.5, "camera": 75.0, "force": 12.5, "motor": 12.5}
-        return write_bundle(target, policy.nano, parts, figures, rates_hz=rates, version=version)
+        return write_bundle(target, policy.nano, parts, figures, rates_hz=rates, context=CONTEXT, version=version)

@@ -100,13 +100,13 @@ def _engine(bundle: Bundle, repeats: int) -> None:
         packages = " ".join(name.replace("_", "-") for name in missing)
         print(f"  left out: not installed here: {packages}; run: pip install {packages}")
         return
-    from innervate.models.bench_engine import CONTEXTS, compare
+    from innervate.models.bench_engine import compare, contexts
 
     print(f"  medians in us   {'variant':<8}{'context':>8}{'step':>9}{'tick':>9}{'token':>9}{'genai':>9}{'step/genai':>12}{'token/genai':>13}")
     ratios: list[float] = []
     with tempfile.TemporaryDirectory(prefix="innervate-bench-") as folder:
         for variant in bundle.variants:
-            for context in CONTEXTS:
+            for context in contexts(bundle):
                 row = compare(bundle, variant, context, Path(folder), repeats)
                 ratios.append(row["step_ratio"])
                 cells = "".join(f"{row[name]:9.1f}" for name in ("step_us", "tick_us", "token_us", "genai_us"))

@@ -147,31 +147,38 @@ def table_lines(outcomes: Sequence[Outcome], variants: Sequence[str], groups: Se
 
 
 def difference_lines(table: Mapping[tuple[str, str, str], Tally], variants: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """Return lines that compare the other variants with fp32 on the same cases; none when fp32 was not run."""
-    others = [v for v in variants if v != REFERENCE]
+    """Return lines with the variants side by side, and how each differs from the reference; none for a single variant.
+
+    The reference is fp32, or the last variant when fp32 was not run.
+    """
+    if len(variants) < 2:
+        return []
+    reference = REFERENCE if REFERENCE in variants else variants[-1]
+    others = [variant for variant in variants if variant != reference]
+    goal = f"; goal: within {DIFFERENCE_MAX:g} points" if reference == REFERENCE else ""
     lines: list[str] = []
-    if REFERENCE not in variants or not others:
-        return lines
     for group in groups:
-        lines += ["", f"against {REFERENCE} on the same cases, voices: {group}; goal: within {DIFFERENCE_MAX:g} points"]
+        lines += ["", f"side by side on the same cases, against {reference}, voices: {group}{goal}"]
+        lines += [f"{'':<44}{reference:>8}" + "".join(f"  {variant:>8}{'gap':>7}{f'only {variant}':>10}{f'only {reference}':>10}" for variant in others)]
         for row in ROWS:
-            for variant in others:
-                one, two = table.get((variant, group, row)), table.get((REFERENCE, group, row))
-                if one is not None and two is not None:
-                    lines.append(_difference(variant, one, two))
+            base = table.get((reference, group, row))
+            own = {variant: table.get((variant, group, row)) for variant in others}
+            if base is not None:
+                line = f"{ROWS[row].title:<44}{base.figure:>8.1f}"
+                lines.append(line + "".join(_beside(tally, base, goal != "") for tally in own.values() if tally is not None))
     return lines
 
 
-def _difference(variant: str, tally: Tally, reference: Tally) -> str:
+def _beside(tally: Tally, reference: Tally, judged: bool) -> str:
+    """A variant's columns: figure, difference, cases that only it passes, cases that only the reference passes, and the goal when missed."""
     base = {o.number: not o.reasons for o in reference.outcomes}
     own = {o.number: not o.reasons for o in tally.outcomes}
     both = base.keys() & own.keys()
     won = sum(own[k] and not base[k] for k in both)
     lost = sum(base[k] and not own[k] for k in both)
-    unit = "" if tally.row in COUNTED else " points"
     gap = tally.figure - reference.figure
-    met = "" if tally.row in COUNTED else "met" if gap >= -DIFFERENCE_MAX - 1e-9 else "NOT MET"
-    return f"{ROWS[tally.row].title:<44}{variant:>5} {gap:+.1f}{unit}  (only {variant} passes {won}, only {REFERENCE} {lost})  {met}"
+    missed = judged and tally.row not in COUNTED and gap < -DIFFERENCE_MAX - 1e-9
+    return f"  {tally.figure:>8.1f}{gap:>+7.1f}{won:>10}{lost:>10}" + ("  NOT MET" if missed else "")
 
 
 def as_json(outcomes: Sequence[Outcome], head: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from innervate.runtime.ali.errors import InnervateError, nearest
 if TYPE_CHECKING:
     from innervate.models.evaluation.play import Player
     from innervate.models.evaluation.report import Outcome
+    from innervate.runtime.backbone.bundle import Bundle
 
 COUNT, QUICK_COUNT = 160, 24  # cases a row: about five minutes and one, on four cores, for one variant
 CASES_A_MINUTE = 16  # cases that count as much as a minute of the row `false`: 160 and ten minutes
@@ -37,7 +38,8 @@ rows: directions, find, find_held_out, follow, stop, squeeze, see, see_held_out,
 examples:
   innervate eval --quick                                a first look, in a minute
   innervate eval                                        the default variant, 160 cases a row
-  innervate eval --variant all --json out/eval.json     the three variants on the same cases
+  innervate eval --variant all --json out/eval.json     the three variants on the same cases, side by side
+  innervate eval --variant dq8 fp32 --rows stop,see     two of them
   innervate eval --rows stop,find --count 400 --keep out/failed
   innervate run --scenario out/failed/stop-003-dq8/scenario.toml      look at a failure
   innervate eval --voices judges                        voices of flite and festival, which are in nobody's training
@@ -56,7 +58,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
-    parser.add_argument("--variant", default="auto", metavar="NAME", help="dq8, nb8, fp32, auto or all (default: auto, by CPU features)")
+    several = "one or several of dq8, nb8, fp32, or auto or all; several run on the same cases, side by side (default: auto)"
+    parser.add_argument("--variant", nargs="+", default=["auto"], metavar="NAME", help=several)
     parser.add_argument("--rows", metavar="A,B", help="only these rows (default: all)")
     counts = f"cases a row (default: {COUNT}); the rows of false actions take N/{CASES_A_MINUTE} minutes"
     parser.add_argument("--count", type=_whole, metavar="N", help=counts)
@@ -186,15 +189,20 @@ def _chosen_rows(wanted: str | None) -> list[str]:
 
 def _plan(args: argparse.Namespace) -> Plan:
     from innervate.runtime.backbone.bundle import Bundle
-    from innervate.runtime.backbone.variant import choose_variant
     from innervate.runtime.cli.run import default_bundle
 
     path = args.bundle or default_bundle()
     bundle = Bundle.open(path)
-    variants = tuple(bundle.variants) if args.variant == "all" else (choose_variant(bundle, args.variant, 1),)
-    for variant in variants:
-        bundle.variant_path(variant)
-    return Plan(path, variants, args.seed, args.keep)
+    return Plan(path, _chosen_variants(bundle, args.variant), args.seed, args.keep)
+
+
+def _chosen_variants(bundle: Bundle, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Names of the variants to run, each once, in the order asked for. Raises BundleError for an unknown one."""
+    from innervate.runtime.backbone.variant import choose_variant
+
+    names = [name for words in wanted for name in words.split(",") if name]
+    chosen = [one for name in names for one in (bundle.variants if name == "all" else [choose_variant(bundle, name, 1)])]
+    return tuple(dict.fromkeys(chosen))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -209,6 +209,18 @@ def test_same_weights_same_bytes(tmp_path: Path, bundle: Bundle) -> None:
     assert space_id(other) != bundle.header.space_id
 
 
+def test_a_shorter_context_is_the_same_space_and_the_same_model(tmp_path: Path, bundle: Bundle) -> None:
+    nano, x = make_nano(), inputs(20)
+    short = Bundle.open(write_bundle(tmp_path / "short", nano, {}, {}, context=32))
+    assert (short.header.context, bundle.header.context) == (32, 64)
+    assert short.header.space_id == bundle.header.space_id
+    assert np.array_equal(Engine(short, "dq8").append(x[:16]), Engine(bundle, "dq8").append(x[:16]))
+    endless = Engine(short, "dq8")
+    for start in range(0, 20 * 10, 10):
+        endless.append(x[start % 20 : start % 20 + 10])
+    assert endless.length <= 32
+
+
 def test_writing_replaces_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "b", make_nano())
     first = (folder / "bundle.toml").read_text()

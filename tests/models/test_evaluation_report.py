@@ -36,9 +36,19 @@ def test_variants_are_compared_case_by_case() -> None:
     outcomes = [outcome(k, "fp32", *(["late"] if k < 2 else [])) for k in range(10)]
     outcomes += [outcome(k, "dq8", *(["late"] if k in (1, 2, 3) else [])) for k in range(10)]
     lines = table_lines(outcomes, ["dq8", "fp32"], ["held-out"])
-    (line,) = [line for line in lines if "only dq8" in line]
-    assert "-10.0 points" in line and "only dq8 passes 1, only fp32 2" in line and "NOT MET" in line
-    assert not any("against" in line for line in table_lines(outcomes[:10], ["fp32"], ["held-out"]))
+    (at,) = [k for k, line in enumerate(lines) if "side by side" in line]
+    assert "against fp32" in lines[at] and "within 2 points" in lines[at]
+    assert lines[at + 1].split() == ["fp32", "dq8", "gap", "only", "dq8", "only", "fp32"]
+    assert lines[at + 2].split()[-7:] == ["80.0", "70.0", "-10.0", "1", "2", "NOT", "MET"]
+    assert not any("side by side" in line for line in table_lines(outcomes[:10], ["fp32"], ["held-out"]))
+
+
+def test_without_fp32_the_last_variant_is_the_measure() -> None:
+    outcomes = [outcome(k, variant, *(["late"] if k < late else [])) for variant, late in (("nb8", 1), ("dq8", 2)) for k in range(10)]
+    lines = table_lines(outcomes, ["nb8", "dq8"], ["held-out"])
+    (at,) = [k for k, line in enumerate(lines) if "side by side" in line]
+    assert "against dq8" in lines[at] and "goal" not in lines[at]
+    assert lines[at + 2].split()[-5:] == ["80.0", "90.0", "+10.0", "1", "0"]
 
 
 def test_spoken_and_typed_are_told_apart() -> None:

@@ -29,6 +29,15 @@ def test_eval_runs_the_device_and_reports(quiet_bundle: Path, tmp_path: Path, ca
     assert "pan 0.0" in (folder / "why.txt").read_text()
 
 
+def test_several_variants_run_on_the_same_cases_side_by_side(quiet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", "--bundle", str(quiet_bundle), "--rows", "force", "--count", "1", "--jobs", "1"]
+    assert main([*words, "--variant", "dq8", "nb8,fp32", "dq8"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 cases, dq8, nb8, fp32" in shown and "3 runs in" in shown
+    assert shown.count("how hard: within 10 % or 1 N") == 4  # once for each variant, and side by side
+    assert "side by side on the same cases, against fp32" in shown
+
+
 def test_a_kept_scenario_replays_the_run(quiet_bundle: Path, tmp_path: Path) -> None:
     kept, again = tmp_path / "failed", tmp_path / "again.jsonl"
     words = ["--bundle", str(quiet_bundle), "--variant", "fp32"]
