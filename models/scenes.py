@@ -38,6 +38,12 @@ def pixel(pan_deg: float, tilt_deg: float) -> tuple[float, float]:
     return SIZE / 2 - FOCAL_PX * x, SIZE / 2 - FOCAL_PX * z
 
 
+def sight(column: float, row: float) -> tuple[float, float]:
+    """(pan, tilt) in degrees of a place in the frame; what `pixel` undoes."""
+    x, z = (SIZE / 2 - column) / FOCAL_PX, (SIZE / 2 - row) / FOCAL_PX
+    return math.degrees(math.atan(x)), math.degrees(math.atan(z / math.hypot(1.0, x)))
+
+
 def draw_pair(rng: np.random.Generator) -> tuple[str, str]:
     """Colour and shape of a thing that stands about."""
     if rng.random() < HELD_OUT_SHARE:

@@ -98,9 +98,9 @@ class Builder:
         span = range(s.first, s.first + ticks)
         due, asked, typed = self._commands(rng, s.track, span)
         force, double = squeeze_track(rng, asked)
-        for tick in np.flatnonzero((double == 1) & (np.roll(double, 1) != 1)):
+        for begun in np.flatnonzero((double == 1) & (np.roll(double, 1) != 1)):
             if rng.random() < LATE_SHARE:
-                double[tick : tick + int(rng.integers(1, 3))] = IGNORE
+                double[begun : begun + int(rng.integers(1, 3))] = IGNORE
         state = _State()
         for tick in span:
             self._tick(rng, s, state, tick, due.get(tick), typed.get(tick), force, double)
@@ -114,7 +114,7 @@ class Builder:
             wait = 14 if VERBS[ids[0]] == "stop" else 20
             tick = -(-(end + wait) // 8) - 1
             late = int(rng.integers(1, 4)) if rng.random() < LATE_SHARE else 0
-            busy |= set(range(tick - 20, tick + 8))
+            busy |= set(range(tick - (8 if VERBS[ids[0]] == "stop" else 20), tick + 8))
             if tick not in span or tick + late not in span:
                 continue
             intent = _intent(ids)
@@ -122,8 +122,8 @@ class Builder:
                 due[k] = (intent, True)
             due[tick + late] = (intent, False)
         typed: dict[int, bytes] = {}
-        for stop in [tick for tick, (intent, _) in due.items() if intent.verb == "stop"]:  # there must be something to stop
-            tick = stop - int(rng.integers(8, 21))
+        for stop in [tick for tick, (intent, either) in due.items() if intent.verb == "stop" and not either]:
+            tick = stop - int(rng.integers(11, 24))  # there must be something to stop
             if tick in span and tick not in busy and rng.random() < 0.8:
                 text, intent = command(rng, verb="follow" if rng.random() < 0.5 else "find")
                 due[tick], typed[tick] = (intent, False), text.encode() + b"\n"

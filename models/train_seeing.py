@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from .checkpoint import autocast, best_device, load_checkpoint, save_checkpoint, schedule
 from .progress import Progress
-from .scenes import render_scenes
-from .seeing import GRID, Eye, EyeHeads
+from .scenes import NAMELESS, pixel, render_scenes, sight
+from .seeing import CELL, GRID, SIZE, Eye, EyeHeads
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,68 @@ def augment(frames: Tensor, labels: Tensor, generator: torch.Generator) -> tuple
     frames = frames * uniform(0.93, 1.07, batch, 3, 1, 1) * uniform(0.8, 1.2, batch, 1, 1, 1)
     frames = frames + uniform(0.0, 0.04, batch, 1, 1, 1) * torch.randn(frames.shape, generator=generator)
     return frames.clamp(0, 1), labels
+
+
+RECOLOURED_SHARE, BLOB_SHARE = 0.5, 0.4
+_AXIS = 3.0**-0.5
+
+
+def decouple(frames: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Tell colour and shape apart: shapes in colours that have no name, and colours on blobs that have none.
+
+    Four pairs never have a name in training.  An eye that learns from the others alone learns which pairs there are: what is green and round
+    must be a cube.  So half of the frames change their colours and keep the names of shapes only, and in some of the others random
+    polygons in the colour of a thing that stands in the frame are named by their colour only.
+    """
+    frames, labels = frames.clone(), labels.clone()
+    for i, draw in enumerate(torch.rand(len(frames), generator=generator).tolist()):
+        if draw < RECOLOURED_SHARE:
+            frames[i] = _recolour(frames[i], generator)
+            labels[i, :, 1] = NAMELESS
+        elif draw < RECOLOURED_SHARE + BLOB_SHARE:
+            for _ in range(3):
+                _add_blob(frames[i], labels[i], generator)
+    return frames, labels
+
+
+def _recolour(frame: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn all hues by one angle, or fade them towards white."""
+    kind, amount = torch.rand(2, generator=generator).tolist()
+    if kind < 0.35:
+        return frame + (0.5 + 0.5 * amount) * (frame.amax(0, keepdim=True) - frame)
+    angle = 2 * math.pi * amount
+    cos, sin = math.cos(angle), math.sin(angle)
+    axis = torch.full((3,), _AXIS)
+    cross = torch.tensor([[0.0, -_AXIS, _AXIS], [_AXIS, 0.0, -_AXIS], [-_AXIS, _AXIS, 0.0]])
+    turn = cos * torch.eye(3) + sin * cross + (1 - cos) * torch.outer(axis, axis)  # Rodrigues, about the grey axis
+    return (turn @ frame.flatten(1)).view_as(frame).clamp(0, 1)
+
+
+def _add_blob(frame: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+    """Paint a random polygon in the colour of a named thing of `frame` [3, 96, 96] and note it in `labels` [144, 5]; in place."""
+    named = torch.nonzero((labels[:, 0] > 0) & (labels[:, 1] >= 0)).flatten()
+    u = torch.rand(8, generator=generator).tolist()
+    if len(named) == 0:
+        return
+    source = labels[named[int(u[0] * len(named))]]
+    column, row = (int(min(max(v, 1.0), SIZE - 2.0)) for v in pixel(*(source[3:] * 30.0).tolist()))
+    colour = frame[:, row - 1 : row + 2, column - 1 : column + 2].mean((1, 2))
+    at = torch.tensor([u[1], u[2]]) * (SIZE - 16) + 8  # column, row
+    x, y = int(at[0]) // CELL, int(at[1]) // CELL
+    near = labels[:, 0].view(GRID, GRID)[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
+    if bool((near != 0).any()):
+        return
+    sides = 3 + int(u[3] * 6)
+    angles = (torch.arange(sides) + 0.6 * torch.rand(sides, generator=generator) + u[4] * sides) * (2 * math.pi / sides)
+    reach = (3.0 + 5.0 * u[5]) * (0.7 + 0.6 * torch.rand(sides, generator=generator))
+    grid = torch.arange(SIZE) + 0.5
+    far = torch.cos(angles)[:, None, None] * (grid[None, None, :] - at[0]) + torch.sin(angles)[:, None, None] * (grid[None, :, None] - at[1])
+    cover = (reach[:, None, None] - far).amin(0).clamp(0, 1)  # soft edges of a pixel
+    shade = 1.0 + (u[6] - 0.5) * (far[0] / 10.0).clamp(-1, 1)
+    frame += cover * (colour[:, None, None] * shade - frame)
+    frame.clamp_(0, 1)
+    pan, tilt = sight(float(at[0]), float(at[1]))
+    labels[y * GRID + x] = torch.tensor([1.0, float(source[1]), NAMELESS, pan / 30.0, tilt / 30.0])
 
 
 def eye_loss(eye: Eye, heads: EyeHeads, frames: Tensor, labels: Tensor) -> Tensor:
@@ -110,7 +173,7 @@ def train_seeing(folder: Path, config: SeeingConfig, threads: int = 2) -> Path:
                 group["lr"] = schedule(step, config.steps, config.lr)
             index = np.sort(rng.choice(np.arange(held, config.frames), config.batch, replace=False))
             batch = torch.from_numpy(frames[index]).permute(0, 3, 1, 2).float() / 255.0
-            batch, marks = augment(batch, labels[index], generator)
+            batch, marks = augment(*decouple(batch, labels[index], generator), generator)
             with autocast(device):
                 loss = eye_loss(eye, heads, batch.to(device, memory_format=torch.channels_last), marks.to(device))
             optimiser.zero_grad(set_to_none=True)

@@ -112,6 +112,11 @@ def test_attention_sees_the_window_and_the_pin_and_nothing_to_come(many: list[Se
     assert bool(mask[2, row, : row + 1].all())
 
 
+def test_most_spoken_stops_have_something_to_stop(many: list[Sequence]) -> None:
+    halted = sum(1 for s in many for emit, weight in zip(s.emit, s.weight, strict=True) if emit == EO_MOTOR and weight > 1)
+    assert halted > 0.5 * len(many)
+
+
 def test_a_stretch_of_a_track_hears_that_stretch(builder: Builder) -> None:
     s = builder.build(np.random.default_rng(3), 32)
     assert [source for kind, source in zip(s.kind, s.source, strict=True) if kind == SOUND] == list(range(32))
