@@ -34,6 +34,8 @@ VERBS = {
     "plugins": "the plugins in reach, and why one cannot be used",
     "boards": "the boards that ship, and what is wired on one",
     "check": "run the published conformance checks on a plugin",
+    "teach": "teach the device a gesture, a sound or a sight, and what to do then",
+    "forget": "take away what the device was taught",
     "eval": "measure the model's skills in closed-loop runs",
     "link": "talk to the microcontroller: list, info, monitor, stats, stop, rearm, flash",
     "bench": "measure speed and memory on this machine",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from innervate.runtime.ali.clock import Clock
+    from innervate.runtime.ali.registry import Registry
+    from innervate.runtime.backbone.bundle import Bundle
     from innervate.runtime.board import Board
     from innervate.runtime.cli.picture import Picture
     from innervate.runtime.loop.device import Device, Watcher, World
@@ -58,6 +60,8 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the world (default: the scenario's)")
     parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
     parser.add_argument("--variant", metavar="NAME", help="auto, measure, or a variant of the bundle (default: the board's)")
+    parser.add_argument("--skills", type=Path, metavar="DIR", help="where taught skills are kept (default: as for `innervate teach`)")
+    parser.add_argument("--untaught", action="store_true", help="leave taught skills out")
     parser.add_argument("--duration", type=_positive, metavar="S", help="end after S seconds of the device's time")
 
 
@@ -84,7 +88,6 @@ def run_device(args: argparse.Namespace, signals: EndingSignals, extend: "Callab
     `extend` is called with the device, the list of its logs and the log in front of them, when all else is ready to run.
     """
     # Imported here so that a mistake in the command line is answered at once.
-    from innervate.runtime.ali.registry import Registry
     from innervate.runtime.backbone.bundle import Bundle
     from innervate.runtime.board import find_board, load_board
     from innervate.runtime.loop.assemble import assemble
@@ -93,6 +96,7 @@ def run_device(args: argparse.Namespace, signals: EndingSignals, extend: "Callab
 
     board = load_board(find_board(args.board))
     bundle = Bundle.open(args.bundle or default_bundle())
+    board, registry = _with_skills(args, board, bundle)
     world = _make_world(board, args.scenario, args.seed)
     realtime = args.realtime or board.has_drivers or (args.scenario is None and args.duration is None)
     clock: Clock = RealClock() if realtime else VirtualClock()
@@ -102,7 +106,7 @@ def run_device(args: argparse.Namespace, signals: EndingSignals, extend: "Callab
     fan = Fan(logs)
     try:
         picture = _show(args, board, world, logs, watchers)
-        device = assemble(board, bundle, Registry(), clock, world, fan, watchers, args.variant)
+        device = assemble(board, bundle, registry, clock, world, fan, watchers, args.variant)
         events = _event_file(args.events)
     except BaseException:
         if world is not None:
@@ -127,6 +131,22 @@ def run_device(args: argparse.Namespace, signals: EndingSignals, extend: "Callab
     for name, count in device.dropped.items():
         if count and not args.headless:
             print(f"{name}: {count} samples came faster than the loop took them; the oldest were dropped", file=sys.stderr)
+
+
+def _with_skills(args: argparse.Namespace, board: "Board", bundle: "Bundle") -> "tuple[Board, Registry]":
+    """Put on the board what the owner taught; a skill that does not fit is named and left out."""
+    from innervate.runtime.ali.registry import Registry
+    from innervate.runtime.teach.home import skills_folder
+
+    folder = skills_folder(args.skills)
+    if args.untaught or not folder.is_dir():
+        return board, Registry()
+    from innervate.runtime.teach.store import with_skills
+
+    fitted, registry, notes = with_skills(board, bundle, folder)
+    for note in notes:
+        print(f"innervate run: {note}", file=sys.stderr)
+    return fitted, registry
 
 
 def default_bundle() -> Path:

@@ -27,7 +27,8 @@ class Material:
     """What there is to learn from. Positions are packets of the stream.
 
     `names`: class 1, 2, ... in this order; class 0 is everything else. `shown`: (begin, end, class) of every showing in `stream`, in its order;
-    `others`: spans of the owner's "anything else". `noise`: standard deviation at rest.
+    `others`: spans of the owner's "anything else". `rest`: a packet at which nothing has happened for as long as anywhere. `noise`: standard
+    deviation at rest.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class Material:
     shown: list[tuple[int, int, int]]
     others: list[tuple[int, int]]
     window: int
+    rest: int
     noise: float
 
     def example(self, number: int) -> Example:
@@ -102,7 +104,9 @@ def examine(recording: Recording, source: Source, names: tuple[str, ...]) -> Mat
     longest = max(end - begin for begin, end, _ in shown)
     window = WINDOW_HELD if source.kind == "held" else int(np.clip(longest + ZONE[1] + 2, WINDOW_MIN, WINDOW_MAX))
     _refuse_contradictions(recording.spans)
-    return Material(source, names, stream, shown, others, window, noise)
+    calm = np.array([i - max((last for (_, last), _ in spans if last <= i), default=-TAIL) for i in range(len(stream))])
+    calm[taken] = -1
+    return Material(source, names, stream, shown, others, window, int(calm.argmax()), noise)
 
 
 def _packets(span: Span, stamps: list[int]) -> tuple[int, int]:

@@ -1,15 +1,13 @@
 """What a device sensed while somebody showed it something: the recording that teaching works on.
 
-The whole device runs, on its own clock and supervised, but without its limbs: nothing can move while somebody shows a gesture. Kept are the
-latents of every sense, tick by tick, because the taught action has to work in their company, and the raw samples of the one that listens.
+The device runs on its own clock and supervised, with the one sense that is taught and nothing else: no limb can move while somebody shows a gesture.
+Its raw samples are kept, so that a skill can be taught again on another model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
 
 from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.component import Array, Sample
@@ -41,13 +39,13 @@ class Moment:
     """One tick: latents of all senses in the order of the loop, and the raw samples of the sense that is taught."""
 
     t_ns: int
-    rows: Floats  # [T, D]
+    packets: list[tuple[str, Floats]]  # (component, [T, D])
     heard: list[Sample]
 
 
 @dataclass(slots=True, eq=False)
 class Recording:
-    """Ticks of one sense, `source`, and of its company; `spans` say what happened when."""
+    """Ticks of one sense, `source`, and of its company where it had any; `spans` say what happened when."""
 
     source: str
     moments: list[Moment] = field(default_factory=list)
@@ -59,12 +57,11 @@ class Recording:
 
 
 class Recorder:
-    """Fills a Recording while a device runs: one tap on all its senses, emptied after every turn."""
+    """Fills a Recording while a device runs: one tap on the senses that are of interest, emptied after every turn."""
 
-    def __init__(self, source: str, width: int) -> None:
+    def __init__(self, source: str) -> None:
         self.recording = Recording(source)
         self.lost = 0
-        self._width = width
         self._came: list[tuple[Sample, Latents]] = []
         self.tap = _Order(source, self._came)
 
@@ -72,9 +69,9 @@ class Recorder:
         """Take what this turn's senses gave."""
         came = list(self._came)
         self._came.clear()
-        rows = np.concatenate([latents.data for _, latents in came]) if came else np.zeros((0, self._width), np.float32)
+        packets = [(latents.source, latents.data) for _, latents in came]
         heard = [sample for sample, latents in came if latents.source == self.recording.source]
-        self.recording.moments.append(Moment(turn.t_ns, rows, heard))
+        self.recording.moments.append(Moment(turn.t_ns, packets, heard))
         if len(self.recording.moments) > TICKS_MAX:
             del self.recording.moments[0]
             self.lost += 1
@@ -97,10 +94,9 @@ def senses_of(board: Board, registry: Registry) -> list[str]:
     return [name for name, entry in entries.items() if entry.kind == "upstream" and entry.listens is None and entry.graph != "rows"]
 
 
-def without_limbs(board: Board, registry: Registry) -> Board:
-    """The same board with its senses alone."""
-    senses = [wiring for wiring in board.components if registry.component(wiring.plugin, wiring.name).kind == "upstream"]
-    return replace(board, components=tuple(senses))
+def alone(board: Board, source: str) -> Board:
+    """The same board with that one sense on it."""
+    return replace(board, components=tuple(wiring for wiring in board.components if wiring.name == source))
 
 
 def check_source(board: Board, registry: Registry, source: str) -> None:
@@ -114,12 +110,10 @@ def make_recorder(
     board: Board, bundle: Bundle, registry: Registry, clock: Clock, world: World | None, source: str, log: Log,
     watchers: Sequence[Callable[[Turn], None]] = (), variant: str | None = None,
 ) -> tuple[Device, Recorder]:  # fmt: skip
-    """Wire a device without limbs whose runs are recorded. Raises BoardError when `source` is no sense of the board."""
+    """Wire a device of one sense whose runs are recorded. Raises BoardError when `source` is no sense of the board."""
     check_source(board, registry, source)
-    recorder = Recorder(source, bundle.header.width)
-    senses = without_limbs(board, registry)
-    taps = {wiring.name: recorder.tap for wiring in senses.components}
-    device = assemble(senses, bundle, registry, clock, world, log, [recorder.watch, *watchers], variant, taps)
+    recorder = Recorder(source)
+    device = assemble(alone(board, source), bundle, registry, clock, world, log, [recorder.watch, *watchers], variant, {source: recorder.tap})
     return device, recorder
 
 
