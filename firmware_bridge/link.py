@@ -17,16 +17,14 @@ Rules
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import threading
-import zlib
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from innervate.firmware_bridge.clock import ClockSync, Stamp
+from innervate.firmware_bridge.clock import Stamp
+from innervate.firmware_bridge.known import Known, Sample
 from innervate.firmware_bridge.message import LocalProtocolError, Message
 from innervate.firmware_bridge.messages import (
     About,
@@ -34,8 +32,6 @@ from innervate.firmware_bridge.messages import (
     Cause,
     Configure,
     Dictionary,
-    DictionaryData,
-    Ping,
     Pong,
     Rest,
     Setpoint,
@@ -45,23 +41,20 @@ from innervate.firmware_bridge.messages import (
     Telemetry,
     Welcome,
 )
-from innervate.firmware_bridge.messages import (
-    State as Motion,
-)
-from innervate.firmware_bridge.session import Connected, Counters, Disconnected, Dropped, Event, Received, Replied, Session, State
+from innervate.firmware_bridge.messages import State as Motion
+from innervate.firmware_bridge.pings import Pings
+from innervate.firmware_bridge.session import Connected, Counters, Disconnected, Event, Received, Session, State
 from innervate.firmware_bridge.transport import PortError, Transport
-from innervate.firmware_bridge.words import explain
+from innervate.firmware_bridge.window import Dropped, Replied
+from innervate.firmware_bridge.words import explain, refused
 from innervate.runtime.ali.clock import Clock
 from innervate.runtime.ali.errors import DeviceError
 
 MS = 1_000_000
 REOPEN_NS = 500 * MS
-PING_FAST_NS = 50 * MS  # until the window has PINGS_FAST samples
-PINGS_FAST = 8
-PING_SLOW_NS = 1_500 * MS
-PINGS_FLYING_MAX = 64
 POLL_S_MAX = 0.2
 VALID_FOR_NS = 100 * MS
+DICTIONARY_TRIES = 20  # for each part
 NOISE_BYTES = 2000  # this much and no frame of ours: something else is on this port
 
 
@@ -71,16 +64,6 @@ class LinkError(DeviceError):
 
 class UnsyncedError(LinkError):
     """The clocks are in doubt, for a moment: a step, or no ping answered yet. Nothing that carries a time can be sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One telemetry frame: `stamp` is when the firmware took it, `gap` how many were lost before it."""
-
-    telemetry: Telemetry
-    stamp: Stamp
-    arrived_ns: int
-    gap: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +89,13 @@ class Link:
         self._session = session or Session()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._sync: ClockSync | None = None
-        self._sync_boot = 0
-        self._pings: dict[int, int] = {}
-        self._ping_token = 0
-        self._ping_due_ns = 0
-        self._ping_ns = 0
+        self._pings = Pings()
         self._reopen_ns = 0
         self._fault = "not opened yet"
         self._limits: Configure | None = None
         self._answers: dict[int, Replied | Dropped] = {}
         self._wanted: set[int] = set()
-        self._telemetry: Sample | None = None
-        self._stopped: Stopped | None = None
-        self._stats: Stats | None = None
-        self._about: About | None = None
-        self._dictionary: dict[int, DictionaryData] = {}
-        self._history: deque[Sample] = deque(maxlen=1024)
+        self._known = Known()
         self._listeners: list[Callable[[Event], None]] = []
         self._ending = False
         self._thread = threading.Thread(target=self._run, name=f"link {url}", daemon=True)
@@ -150,10 +123,10 @@ class Link:
         with self._lock:
             if self._ending:
                 return
-            if self._transport.is_open and self._motion() in (Motion.READY, Motion.MOVING):
+            if self._transport.is_open and self._known.motion in (Motion.READY, Motion.MOVING):
                 with contextlib.suppress(DeviceError, LocalProtocolError):
                     self.stop(Cause.HOST_EXIT)
-                    self._changed.wait_for(lambda: self._motion() not in (Motion.READY, Motion.MOVING), 0.5)
+                    self._changed.wait_for(lambda: self._known.motion not in (Motion.READY, Motion.MOVING), 0.5)
             self._ending = True
             self._take(self._session.close(), 0)
             self._transport.wake()
@@ -167,38 +140,34 @@ class Link:
     def info(self) -> Info:
         """What is known now."""
         with self._lock:
-            now = self._clock.now_ns()
-            tick = self._sync.to_ticks(now) if self._sync else None
-            clock = self._sync.to_host(tick) if self._sync and tick is not None else Stamp(now, None)
-            return Info(self._transport.url, self._session.state, self._session.welcome, self._about, self._session.counters.sessions,
+            clock = self._pings.now(self._clock.now_ns())
+            return Info(self._transport.url, self._session.state, self._session.welcome, self._known.about, self._session.counters.sessions,
                         self._fault, clock, self._session.counters)  # fmt: skip
 
     @property
     def telemetry(self) -> Sample | None:
         """The newest telemetry of this session."""
-        return self._telemetry
+        return self._known.telemetry
 
     @property
     def motion(self) -> Motion | None:
         """What the firmware does, by the newest telemetry; None without any."""
-        return self._motion()
+        return self._known.motion
 
     @property
     def stopped(self) -> Stopped | None:
         """The newest stop of this session, with the firmware's stamps; it may be over (see telemetry.state)."""
-        return self._stopped
+        return self._known.stopped
 
     @property
     def stats(self) -> Stats | None:
         """The firmware's counters, a second old at most."""
-        return self._stats
+        return self._known.stats
 
     def drain(self) -> list[Sample]:
         """Return and forget the telemetry since the last call, oldest first, the newest 1024 at most."""
         with self._lock:
-            samples = list(self._history)
-            self._history.clear()
-            return samples
+            return self._known.drain()
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with each session event from the link's thread; it must not wait."""
@@ -208,7 +177,7 @@ class Link:
     def to_ticks(self, t_ns: int) -> int:
         """Return the firmware's tick at host time `t_ns`. Raises UnsyncedError while the clocks are not synchronised."""
         with self._lock:
-            tick = self._sync.to_ticks(t_ns) if self._sync else None
+            tick = self._pings.to_ticks(t_ns)
         if tick is None:
             raise UnsyncedError(self._transport.url, "the clocks are not synchronised", "an answered ping", "wait a moment; nothing moves meanwhile")
         return tick
@@ -223,15 +192,15 @@ class Link:
     def rearm(self, timeout_s: float = 2.0) -> None:
         """End the stop that the caller knows of. Raises LinkError when there is a newer one, or no limits yet."""
         with self._lock:
-            if not self._changed.wait_for(lambda: self._stopped is not None or self._ending, timeout_s) or self._stopped is None:
+            if not self._changed.wait_for(lambda: self._known.stopped is not None or self._ending, timeout_s) or self._known.stopped is None:
                 raise LinkError(self._transport.url, "no stop is known to re-arm from", "a `stopped` message", "wait for the session")
-            welcome, count = self._session.welcome, self._stopped.stop_count
+            welcome, count = self._session.welcome, self._known.stopped.stop_count
         assert welcome is not None  # there is no `stopped` without a session
         self._must(self.request(Arm(welcome.boot_id, count), timeout_s), "arm")
         armed = (Motion.READY, Motion.MOVING)
-        self.wait(lambda: self._motion() in armed or (self._stopped is not None and self._stopped.stop_count != count), timeout_s)
-        if self._motion() not in armed and self._stopped is not None:
-            why = explain(self._stopped, self._limits)
+        self.wait(lambda: self._known.motion in armed or (self._known.stopped is not None and self._known.stopped.stop_count != count), timeout_s)
+        if self._known.motion not in armed and self._known.stopped is not None:
+            why = explain(self._known.stopped, self._limits)
             raise LinkError(self._transport.url, f"stopped again at once: {why}", "nothing wrong", "mend that, then re-arm")
 
     def setpoint(self, pan_deg: float, tilt_deg: float, execute_at_ns: int | None = None, valid_for_ns: int = VALID_FOR_NS) -> None:
@@ -240,9 +209,9 @@ class Link:
         Raises LinkError when nothing would move: no session, stopped (with the cause in words), clocks not synchronised.
         """
         with self._lock:
-            motion = self._motion()
+            motion = self._known.motion
             if motion in (Motion.UNCONFIGURED, Motion.STOPPED):
-                why = explain(self._stopped, self._limits) if self._stopped else "stopped"
+                why = explain(self._known.stopped, self._limits) if self._known.stopped else "stopped"
                 raise LinkError(self._transport.url, f"stopped: {why}", "an armed controller", "re-arm (`innervate link rearm`)")
             at = self._clock.now_ns() if execute_at_ns is None else execute_at_ns
             self._stream(Setpoint(self.to_ticks(at), self.to_ticks(at + valid_for_ns), pan_deg, tilt_deg))
@@ -300,21 +269,19 @@ class Link:
 
     def dictionary(self, timeout_s: float = 5.0) -> dict[str, Any]:
         """Fetch the schema that the firmware was built with. Raises LinkError when it does not come."""
-        self.wait(lambda: self._about is not None, timeout_s)
-        size = self._about.dictionary_size if self._about else 0
-        step = len(DictionaryData.unpack(bytes(DictionaryData.LAYOUT.size)).data)
-        for offset in range(0, size, step):
-            for _ in range(20):  # its data is a stream and may be lost: ask again
-                if offset in self._dictionary:
+        known = self._known
+        self.wait(lambda: known.about is not None, timeout_s)
+        for offset in known.offsets:
+            for _ in range(DICTIONARY_TRIES):  # its data is a stream and may be lost: ask again
+                if known.has_part(offset):
                     break
                 self.request(Dictionary(offset), timeout_s)
                 with contextlib.suppress(LinkError):
-                    self.wait(lambda offset=offset: offset in self._dictionary, 0.2)  # type: ignore[misc]
-        parts = [self._dictionary[o] for o in range(0, size, step) if o in self._dictionary]
-        data = b"".join(p.data[: p.length] for p in parts)
-        if not size or len(data) != size:
-            raise LinkError(self._transport.url, f"{len(data)} of {size} bytes of the dictionary", "all of it", "ask again")
-        decoded: dict[str, Any] = json.loads(zlib.decompress(data))
+                    self.wait(lambda offset=offset: known.has_part(offset), 0.2)  # type: ignore[misc]
+        with self._lock:
+            decoded = known.dictionary()
+        if decoded is None:
+            raise LinkError(self._transport.url, "parts of the dictionary are missing", "all of it", "ask again")
         return decoded
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
@@ -327,7 +294,7 @@ class Link:
         """Wait for a session with synchronised clocks. Raises LinkError that says what is there instead."""
         done = (State.LIVE, State.LIMITED)
         try:
-            self.wait(lambda: self._session.state in done and self._sync is not None and self._sync.synchronised, timeout_s)
+            self.wait(lambda: self._session.state in done and self._pings.sync is not None and self._pings.sync.synchronised, timeout_s)
         except LinkError as error:
             noise = self._session.reader.noise_bytes
             if noise > NOISE_BYTES and self._session.reader.good == 0:
@@ -345,7 +312,7 @@ class Link:
                 try:
                     if not self._transport.is_open and now >= self._reopen_ns:
                         self._open_port()
-                    self._ping(now)
+                    self._ping()
                     self._pump()
                 except PortError as error:
                     self._lost(error)
@@ -366,7 +333,7 @@ class Link:
 
     def _timeout_s(self) -> float:
         due = self._session.next_due_ns()
-        dues = [d for d in (due, self._ping_due_ns) if d is not None] if self._transport.is_open else [self._reopen_ns]
+        dues = [d for d in (due, self._pings.due_ns) if d is not None] if self._transport.is_open else [self._reopen_ns]
         return min(POLL_S_MAX, max(0.0, (min(dues) - self._clock.now_ns()) / 1e9))
 
     @staticmethod
@@ -390,8 +357,7 @@ class Link:
     def _forget(self, fault: str) -> None:
         self._fault = fault
         self._limits = None
-        self._telemetry = None
-        self._stopped = None
+        self._known.forget()
         self._changed.notify_all()
 
     def _pump(self) -> None:
@@ -408,17 +374,9 @@ class Link:
             raise LinkError(self._transport.url, str(error), "", self._fault) from error
         self._pump()
 
-    def _ping(self, now: int) -> None:
-        if self._session.state not in (State.LIVE, State.LIMITED) or now < self._ping_due_ns:
-            return
-        self._ping_token = (self._ping_token + 1) % (1 << 32)
-        self._pings[self._ping_token] = self._clock.now_ns()
-        while len(self._pings) > PINGS_FLYING_MAX:
-            self._pings.pop(next(iter(self._pings)))
-        young = self._sync is None or self._sync.pings < PINGS_FAST
-        self._ping_ns = now
-        self._ping_due_ns = now + (PING_FAST_NS if young else PING_SLOW_NS)
-        self._session.stream(Ping(self._ping_token))
+    def _ping(self) -> None:
+        if self._session.state in (State.LIVE, State.LIMITED) and (ping := self._pings.ask(self._clock.now_ns())) is not None:
+            self._session.stream(ping)
 
     def _take(self, events: list[Event], now: int) -> None:
         for event in events:
@@ -437,46 +395,23 @@ class Link:
             self._changed.notify_all()
 
     def _connected(self, event: Connected, now: int) -> None:
-        boot = event.welcome.boot_id
-        if self._sync is None or boot != self._sync_boot:
-            self._sync, self._sync_boot = ClockSync(event.welcome.tick_hz), boot
-            self._pings.clear()
-        self._dictionary.clear()
-        self._limits, self._telemetry, self._stopped, self._about = None, None, None, None
-        self._ping_due_ns = now
+        self._pings.connected(event.welcome.boot_id, event.welcome.tick_hz, now)
+        self._limits = None
+        self._known.forget()
         self._fault = "" if event.matched else f"{self._session.mismatch()}; {self._session.remedy()}"
 
     def _received(self, event: Received, now: int) -> None:
         message = event.message
-        if isinstance(message, Telemetry) and self._sync is not None:
-            self._telemetry = Sample(message, self._sync.to_host(message.t_ticks, now), now, event.gap)
-            self._history.append(self._telemetry)
-            if self._telemetry.stamp.bound_ns is None:  # a step or a doubt: ask at once, but no faster than PING_FAST_NS
-                self._ping_due_ns = min(self._ping_due_ns, self._ping_ns + PING_FAST_NS)
-        elif isinstance(message, Pong) and self._sync is not None:
-            sent = self._pings.pop(message.token, None)
-            if sent is not None:
-                self._sync.add(message.received_ticks, sent, now)
-        elif isinstance(message, Stopped):
-            self._stopped = message
-        elif isinstance(message, About):
-            self._about = message
-        elif isinstance(message, Stats):
-            self._stats = message
-        elif isinstance(message, DictionaryData) and message.length:
-            self._dictionary[message.offset] = message
-
-    def _motion(self) -> Motion | None:
-        return self._telemetry.telemetry.state if self._telemetry else None
+        if isinstance(message, Telemetry):
+            stamp = self._pings.stamp(message.t_ticks, now)
+            if stamp is not None:
+                self._known.sampled(Sample(message, stamp, now, event.gap))
+        elif isinstance(message, Pong):
+            self._pings.hear(message, now)
+        else:
+            self._known.hear(message)
 
     def _must(self, reply: Replied, what: str) -> None:
         if reply.status is not Status.OK:
-            known = self._stopped
-            words = {
-                Status.STATE: f"in state {reply.detail}",
-                Status.RANGE: f"field {reply.detail} is out of range",
-                Status.SCHEMA: self._fault,
-                Status.BOOT: f"not the current stop; the newest is {reply.detail}" + (f" ({explain(known)})" if known else ""),
-            }
-            why = words.get(reply.status, reply.status.name.lower())
+            why = refused(reply.status, reply.detail, self._known.stopped, self._fault)
             raise LinkError(self._transport.url, f"{what} refused: {why}", "", "mend that, then try again")

@@ -10,18 +10,12 @@ States and what leads from one to the next (TRANSITIONS is the table that the co
     any       --close-->     closed
 
 Rules and invariants
-- Commands are numbered from 0 in each session; the newest sent is less than WINDOW after the oldest unanswered. None is given up while the
-  session lives; each is reported exactly once: Replied, or Dropped when the session ends first. What was dropped may or may not have been
-  done, so nothing is sent again in a new session by itself: limits, arming and motion are for the owner of the link to decide anew.
+- Commands arrive once and in order (window.py). What a session's end dropped may or may not have been done, so nothing is sent again in a
+  new session by itself: limits, arming and motion are for the owner of the link to decide anew.
 - A stop goes ahead of everything that waits, in any state but closed, and again every STOP_REPEAT_NS until `stopped` returns its token.
   It forgets the setpoints that wait.
 - Streams are sent once. A newer setpoint replaces one that has not left yet. Gaps in the firmware's streams are counted per message.
-- A lost command costs all that fly after it (the firmware takes them in order): one timer, and the whole window again when it runs out.
-- A retransmission begins with a delimiter, so that the rest of a damaged frame in front of it costs nothing more.
 - `receive` never raises, whatever comes.
-
-Known weakness: 8-bit sequence numbers. A command frame that something holds back for exactly 256 commands would be taken again; arm is safe
-from that (it names boot and stop), and nothing on this wire holds frames.
 """
 
 from __future__ import annotations
@@ -29,7 +23,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import count
 
 from innervate.firmware_bridge import wire
 from innervate.firmware_bridge.message import LocalProtocolError, Message
@@ -44,20 +37,15 @@ from innervate.firmware_bridge.messages import (
     Reply,
     Rest,
     Setpoint,
-    Status,
     Stop,
     Stopped,
     Welcome,
 )
+from innervate.firmware_bridge.window import Dropped, Replied, Window
 
 MS = 1_000_000
 HELLO_NS = 20 * MS  # at 10 % byte loss one hello in ten arrives and one welcome in twenty-four
 SILENCE_NS = 3_000 * MS  # above the 2 s that erasing a slot may take, when the firmware is deaf and still
-WINDOW = 8  # as SESSION_WINDOW in firmware/core/session.h
-RTO_FIRST_NS = 60 * MS
-RTO_MIN_NS = 15 * MS
-RTO_MAX_NS = 500 * MS
-LINE_BYTES_S_MIN = 10_000  # a slower line than this sees needless repetitions, fewer as they back off
 STOP_REPEAT_NS = 10 * MS
 STREAMS_MAX = 64  # frames that wait to leave; more and the oldest go
 MOVES: tuple[type[Message], ...] = (Configure, Arm, Rest, Setpoint)
@@ -114,24 +102,6 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class Replied:
-    """Command `token` was carried out or refused."""
-
-    token: int
-    status: Status
-    detail: int
-    round_trip_ns: int
-    sends: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Command `token` was unanswered when the session ended."""
-
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
 class Received:
     """A stream message; `gap` frames of its kind were lost before it."""
 
@@ -142,18 +112,7 @@ class Received:
 Event = Connected | Disconnected | Replied | Dropped | Received
 
 
-@dataclass(slots=True)
-class _Command:
-    token: int
-    message: Message
-    seq: int = 0
-    frame: bytes = b""
-    sends: int = 0
-    sent_ns: int = 0
-    first_ns: int = 0
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counters:
     """What happened on this end since it was made."""
 
@@ -172,14 +131,10 @@ class Session:
     protocol: int = PROTOCOL
     state: State = State.CLOSED
     welcome: Welcome | None = None
-    counters: Counters = field(default_factory=Counters)
     reader: wire.Reader = field(default_factory=wire.Reader)
     _nonce: int = 0
-    _waiting: deque[_Command] = field(default_factory=deque)
-    _flying: deque[_Command] = field(default_factory=deque)
+    _window: Window = field(default_factory=Window)
     _streams: deque[Message] = field(default_factory=deque)
-    _tokens: count[int] = field(default_factory=count)
-    _next_seq: int = 0
     _stream_seq: dict[int, int] = field(default_factory=dict)
     _seen_seq: dict[int, int] = field(default_factory=dict)
     _stop: Stop | None = None
@@ -187,9 +142,9 @@ class Session:
     _due_stop_ns: int = 0
     _due_hello_ns: int = 0
     _heard_ns: int = 0
-    _srtt_ns: int = 0
-    _rttvar_ns: int = 0
-    _progress_ns: int = 0
+    _gaps: int = 0
+    _streams_dropped: int = 0
+    _sessions: int = 0
 
     # --- what the owner asks -----------------------------------------------------------------------------------------
 
@@ -206,7 +161,7 @@ class Session:
         self.state = TRANSITIONS[self.state, Input.CLOSE]
         self._streams.clear()
         self._stop = None
-        return self._drop_all()
+        return [*self._window.drop_all()]
 
     def command(self, message: Message) -> int:
         """Queue an acknowledged command; return the token of its Replied or Dropped.
@@ -215,10 +170,7 @@ class Session:
         """
         self._may_send(message, "command")
         wire.encode(message, 0)  # out of range: say so now, to the one who asked
-        token = next(self._tokens)
-        self._waiting.append(_Command(token, message))
-        self.counters.commands += 1
-        return token
+        return self._window.put(message)
 
     def stream(self, message: Message) -> None:
         """Queue a stream message; of setpoints only the newest waits. Raises as `command` does."""
@@ -229,7 +181,7 @@ class Session:
         self._streams.append(message)
         while len(self._streams) > STREAMS_MAX:
             self._streams.popleft()
-            self.counters.streams_dropped += 1
+            self._streams_dropped += 1
 
     def stop(self, cause: Cause, now_ns: int) -> int:
         """Stop now; return the token that `stopped` will carry. Works in every state but closed."""
@@ -244,12 +196,22 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether every command is answered and nothing waits to leave."""
-        return not (self._waiting or self._flying or self._streams or self._stop)
+        return not (self._window.unanswered or self._streams or self._stop)
 
     @property
     def unanswered(self) -> int:
         """Commands that wait or fly."""
-        return len(self._waiting) + len(self._flying)
+        return self._window.unanswered
+
+    @property
+    def flying(self) -> int:
+        """Commands sent and not answered; at most WINDOW."""
+        return self._window.flying
+
+    @property
+    def counters(self) -> Counters:
+        """What happened so far."""
+        return Counters(self._window.commands, self._window.retransmissions, self._gaps, self._streams_dropped, self._sessions)
 
     def _may_send(self, message: Message, kind: str) -> None:
         if message.DELIVERY != kind:
@@ -287,7 +249,8 @@ class Session:
             elif self.state is State.GREETING:
                 continue  # of a session that is over
             elif isinstance(message, Reply):
-                events += self._hear_reply(message, now_ns)
+                replied = self._window.hear(message, now_ns)
+                events += [replied] if replied is not None else []
             elif message.ID >= 0x80:
                 if isinstance(message, Stopped) and self._stop is not None and message.token == self._stop.token:
                     self._stop = None
@@ -297,7 +260,7 @@ class Session:
     def poll(self, now_ns: int, nonce: int) -> list[Event]:
         """Let time act: silence. `nonce` is used if a new session must be asked for."""
         if self.state in (State.LIVE, State.LIMITED) and now_ns - self._heard_ns > SILENCE_NS:
-            ended = self._drop_all()
+            ended = self._window.drop_all()
             self._greet(Input.SILENCE, nonce, now_ns)
             return [Disconnected(f"no valid frame for {SILENCE_NS // MS} ms; check the cable and the firmware's power"), *ended]
         return []
@@ -319,25 +282,7 @@ class Session:
         while self._streams:
             message = self._streams.popleft()
             out += wire.encode(message, self._count(message.ID))
-        if self._flying and now_ns >= self._repeat_due_ns():
-            out += b"\0"
-            self._progress_ns = now_ns
-            for flying in self._flying:  # all of them: the firmware dropped what came after the lost one
-                out += flying.frame
-                flying.sends += 1
-                flying.sent_ns = now_ns
-                self.counters.retransmissions += 1
-        # The span counts, not how many are unanswered: an answer lost among answered ones must stay in the firmware's memory.
-        while self._waiting and (not self._flying or (self._next_seq - self._flying[0].seq) % 256 < WINDOW):
-            fresh = self._waiting.popleft()
-            fresh.seq = self._next_seq
-            self._next_seq = (self._next_seq + 1) % 256
-            fresh.frame = wire.encode(fresh.message, fresh.seq)
-            fresh.sends, fresh.sent_ns, fresh.first_ns = 1, now_ns, now_ns
-            if not self._flying:
-                self._progress_ns = now_ns
-            self._flying.append(fresh)
-            out += fresh.frame
+        out += self._window.data_to_send(now_ns)
         return bytes(out)
 
     def next_due_ns(self) -> int | None:
@@ -349,7 +294,8 @@ class Session:
             dues.append(self._due_hello_ns)
         if self.state in (State.LIVE, State.LIMITED):
             dues.append(self._heard_ns + SILENCE_NS)
-            dues += [self._repeat_due_ns()] if self._flying else []
+            repeat_ns = self._window.due_ns()
+            dues += [repeat_ns] if repeat_ns is not None else []
         return min(dues) if dues else None
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -369,43 +315,18 @@ class Session:
             matched = message.schema_hash == self.schema_hash and message.protocol == self.protocol
             self.state = TRANSITIONS[self.state, Input.WELCOME if matched else Input.MISMATCH]
             self.welcome = message
-            self._next_seq = 0
+            self._window.begin()
             self._seen_seq.clear()
-            self.counters.sessions += 1
+            self._sessions += 1
             return [Connected(message, known is not None and known.boot_id != message.boot_id, matched)]
         if known is not None and message.boot_id == known.boot_id and message.nonce == self._nonce:
             return []  # a second answer to a repeated hello
-        ended = self._drop_all()
+        ended = self._window.drop_all()
         same = known is not None and message.boot_id == known.boot_id
         # Another nonce than the one the firmware may still hold; derived, because this half makes no random numbers.
         self._greet(Input.REBOOT, (self._nonce * 2654435761 + message.boot_id) % 0xFFFFFFFF + 1, now_ns)
         cause = "the firmware gave the session to another host program" if same else "the firmware restarted; limits and arming are gone"
         return [Disconnected(cause), *ended]
-
-    def _hear_reply(self, message: Reply, now_ns: int) -> list[Event]:
-        for flying in self._flying:
-            if flying.seq == message.command_seq:
-                self._flying.remove(flying)
-                self._progress_ns = now_ns
-                if flying.sends == 1:  # Karn: a repeated frame's round trip is ambiguous
-                    self._learn_rtt(now_ns - flying.sent_ns)
-                return [Replied(flying.token, message.status, message.detail, now_ns - flying.first_ns, flying.sends)]
-        return []
-
-    def _learn_rtt(self, sample_ns: int) -> None:
-        """RFC 6298, with the line's own bounds."""
-        if self._srtt_ns == 0:
-            self._srtt_ns, self._rttvar_ns = sample_ns, sample_ns // 2
-        else:
-            self._rttvar_ns += (abs(sample_ns - self._srtt_ns) - self._rttvar_ns) // 4
-            self._srtt_ns += (sample_ns - self._srtt_ns) // 8
-
-    def _repeat_due_ns(self) -> int:
-        """One timer for the window, begun anew by each answer and each repetition: what queues behind others is not lost."""
-        base = RTO_FIRST_NS if self._srtt_ns == 0 else max(RTO_MIN_NS, self._srtt_ns + 4 * self._rttvar_ns)
-        base += sum(len(f.frame) for f in self._flying) * 1_000_000_000 // LINE_BYTES_S_MIN
-        sends = self._flying[0].sends
-        return self._progress_ns + min(RTO_MAX_NS, base << min(sends - 1, 1))  # nobody else is on this line: doubling is enough
 
     def _count(self, message_id: int) -> int:
         seq = self._stream_seq.get(message_id, 0)
@@ -418,11 +339,5 @@ class Session:
         if step == 0 or step > 127:
             return 0  # repeated or overtaken
         self._seen_seq[message_id] = seq
-        self.counters.gaps += step - 1
+        self._gaps += step - 1
         return step - 1
-
-    def _drop_all(self) -> list[Event]:
-        events: list[Event] = [Dropped(c.token) for c in (*self._flying, *self._waiting)]
-        self._flying.clear()
-        self._waiting.clear()
-        return events

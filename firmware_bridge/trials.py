@@ -14,8 +14,9 @@ from innervate.firmware_bridge import image as images
 from innervate.firmware_bridge.clock import ClockSync
 from innervate.firmware_bridge.line_faults import Faults
 from innervate.firmware_bridge.messages import Arm, Cause, ImageBegin, ImageConfirm, ImageData, ImageEnd, Port, Probe, Reply, Setpoint, Status
-from innervate.firmware_bridge.session import Connected, Replied, Session
+from innervate.firmware_bridge.session import Connected, Session
 from innervate.firmware_bridge.simulated import SimulatedMcu
+from innervate.firmware_bridge.window import Replied
 
 MS = 1_000_000
 S = 1_000_000_000

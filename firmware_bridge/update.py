@@ -14,7 +14,8 @@ from innervate.firmware_bridge.image import ANY_SLOT, Image
 from innervate.firmware_bridge.link import Link, LinkError
 from innervate.firmware_bridge.messages import About, Capability, ImageBegin, ImageConfirm, ImageData, ImageEnd, Reset, Status
 from innervate.firmware_bridge.messages import Image as Refusal
-from innervate.firmware_bridge.session import WINDOW, Replied, State
+from innervate.firmware_bridge.session import State
+from innervate.firmware_bridge.window import WINDOW, Replied
 
 CHUNK = 128
 ERASE_TIMEOUT_S = 10.0

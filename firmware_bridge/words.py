@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from innervate.firmware_bridge.messages import Cause, Configure, Stopped
+from innervate.firmware_bridge.messages import Cause, Configure, Status, Stopped
 
 
 def explain(stopped: Stopped, limits: Configure | None = None) -> str:
@@ -23,3 +23,14 @@ def explain(stopped: Stopped, limits: Configure | None = None) -> str:
         Cause.UPDATE: "a firmware update began",
     }
     return words.get(stopped.cause, f"cause {stopped.cause!r}")
+
+
+def refused(status: Status, detail: int, stopped: Stopped | None, mismatch: str) -> str:
+    """Say in words why the firmware refused a command; `stopped` is the newest stop, `mismatch` what is said of another schema."""
+    words = {
+        Status.STATE: f"in state {detail}",
+        Status.RANGE: f"field {detail} is out of range",
+        Status.SCHEMA: mismatch,
+        Status.BOOT: f"not the current stop; the newest is {detail}" + (f" ({explain(stopped)})" if stopped else ""),
+    }
+    return words.get(status, status.name.lower())

@@ -27,18 +27,16 @@ from innervate.firmware_bridge.messages import (
 from innervate.firmware_bridge.messages import State as Motion
 from innervate.firmware_bridge.session import (
     TRANSITIONS,
-    WINDOW,
     Connected,
     Disconnected,
-    Dropped,
     Event,
     Input,
     Received,
-    Replied,
     Session,
     State,
 )
 from innervate.firmware_bridge.trials import delivered
+from innervate.firmware_bridge.window import WINDOW, Dropped, Replied
 from tests.firmware_bridge.build import build
 from tests.firmware_bridge.mcu import LIMITS, Mcu
 
@@ -244,6 +242,6 @@ def test_a_session_survives_every_peer(steps: list[bytes | tuple[int, int, bytes
         ended += [e.token for e in events if isinstance(e, Replied | Dropped)]
         assert len(ended) == len(set(ended))
         session.data_to_send(now)
-        assert len(session._flying) <= WINDOW
+        assert session.flying <= WINDOW
         due = session.next_due_ns()
         assert due is None or due > now or session.state is not State.CLOSED
