@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from innervate.firmware_bridge.link import Link, LinkError, Sample
+from innervate.firmware_bridge.known import Sample
+from innervate.firmware_bridge.link import Link, LinkError
 from innervate.firmware_bridge.shared import borrow, give_back
 from innervate.plugins.force.latent import RATE_HZ, WINDOW
 from innervate.runtime.ali.component import Context, Limit, Sensor
@@ -49,15 +50,16 @@ class Force(Sensor):
         self._held: float | None = None
         self._force_seq = -1
         self._grid_ns = 0
-        self._heard_ns = self.context.clock.now_ns()
+        self._heard_ns = self._looked_ns = self.context.clock.now_ns()
 
     def _read(self, timeout_s: float) -> tuple[npt.NDArray[np.float32], int] | None:
         link = self._link
         assert link is not None  # the base refuses a read while closed
-        due_ns = self._grid_ns + BATCH_NS
+        due_ns = self._looked_ns + BATCH_NS  # since the last look, not the last force: a silent cell must not make this turn without a wait
         if timeout_s > 0:
             with suppress(LinkError):
                 link.wait(lambda: link.telemetry is not None and link.telemetry.stamp.t_ns >= due_ns, timeout_s)
+        self._looked_ns = link.telemetry.stamp.t_ns if link.telemetry is not None else self._looked_ns
         forces: list[float] = []
         now_ns = self.context.clock.now_ns()
         for sample in link.drain():

@@ -144,6 +144,18 @@ def test_force_comes_at_100_hz(parts: Parts) -> None:
     assert first is not None and last is not None and last - first == count * 10 * MS
 
 
+def test_a_silent_cell_is_waited_for_and_then_named(served: Served, parts: Parts) -> None:
+    force = parts.sense("force")
+    force.open()
+    with served.lock:
+        served.mcu.lib.host_force(0, 0, 1, 1)
+    reads: list[object] = []
+    with pytest.raises(DeviceError, match="transmitter's power"):
+        until(lambda: False, lambda: reads.append(force.read(0.2)))
+    assert len(reads) < 40  # half a second in steps of 40 ms, not a loop without a wait
+    force.close()
+
+
 def test_a_stop_is_told_in_words_and_waits_for_a_start(served: Served, parts: Parts) -> None:
     motor = parts.motor(force_max_n=20.0)
     motor.open()
