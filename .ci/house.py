@@ -27,6 +27,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "dev": ("emulator", "audio", "link", "serve", "train", "dev"),
     "run": ("emulator", "serve"),
     "device": ("audio", "link", "serve"),
+    "mcu": ("emulator", "link"),
 }
 BUILD = ("setuptools>=77",)
 # torch's wheel differs from machine to machine (CPU builds, CUDA builds), so no one hash covers it: it is pinned in setup.cfg

@@ -44,7 +44,7 @@ def setup(checkout: Path, *profile: str, **programs: str) -> subprocess.Complete
 def test_unknown_profile_shows_usage(checkout: Path) -> None:
     done = setup(checkout, "everything")
     assert done.returncode == 2
-    assert "run|device|dev" in done.stderr
+    assert "run|device|mcu|dev" in done.stderr
 
 
 def test_old_python_is_refused_with_the_way_to_name_another(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +65,14 @@ def test_missing_system_packages_without_rights_give_the_one_line(checkout: Path
     assert "espeak-ng" in line
     assert "libosmesa6" in line
     assert not (checkout / ".venv").exists()
+
+
+def test_the_emulated_microcontroller_needs_its_compiler_and_qemu_and_no_clang(checkout: Path) -> None:
+    done = setup(checkout, "mcu", dpkg_query="exit 1", id="echo 1000", sudo="exit 1")
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1].split()
+    assert {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm", "espeak-ng", "libosmesa6"} <= set(line)
+    assert not {"clang", "portaudio19-dev"} & set(line)
 
 
 def test_missing_system_packages_are_installed_with_passwordless_sudo(checkout: Path) -> None:
