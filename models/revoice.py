@@ -37,6 +37,11 @@ _VOWELS: dict[str, tuple[tuple[float, float, float], ...]] = {  # F1, F2, F3 in 
     "i@": ((380, 2150, 2800), (480, 1400, 1850)), "U@": ((430, 1100, 2350), (480, 1350, 1800)), "VR": ((600, 1250, 2300), (480, 1370, 1750)),
     "IR": ((430, 1950, 2500), (470, 1450, 1800)),
 }
+_DRIFTS = {  # vowels that dialects of English move, and where to: F1, F2, F3 in Hz
+    "u": (370, 1750, 2300), "U": (450, 1500, 2400), "oU": (530, 1450, 2400), "O": (740, 1180, 2540), "0": (780, 1320, 2520), "a": (780, 1550, 2500),
+    "V": (560, 1450, 2500), "I": (480, 1750, 2550), "E": (500, 2050, 2700), "@": (560, 1600, 2550), "3": (520, 1480, 2450), "aU": (640, 1800, 2500),
+    "A": (660, 1080, 2520), "eI": (570, 1800, 2550), "A@": (700, 1500, 2450), "aI": (680, 1150, 2500), "@L": (550, 1050, 2500),
+}
 _STOPS = {"p": "labial", "b": "labial", "t": "alveolar", "d": "alveolar", "k": "velar", "g": "velar", "tS": "palatal", "dZ": "palatal"}
 _LOCI = {"labial": (340, 1050, 2250), "alveolar": (360, 1700, 2650), "velar": (320, 1950, 2500), "palatal": (310, 1850, 2800),
          "dental": (330, 1300, 2550), "lips": (340, 1100, 2150)}
@@ -101,7 +106,12 @@ class _Speaker:
         self.tongue = float(np.exp(rng.normal(0, 0.12)))  # factor on the middles of friction
         self.flat = rng.uniform(-50, -22)  # friction far from its middle, dB
         self.nasal = rng.uniform(6, 22)  # dB lost above 500 Hz
-        self.released = rng.uniform(0.3, 1.0)  # chance of a burst at the end of a word
+        self.unsteady = rng.uniform(0.0, 0.06)  # of a phoneme from one time to the next, as a logarithm
+        self.joins = rng.uniform(0.02, 0.10) if rng.random() < 0.35 else 0.0  # jumps in the middle of phonemes, as where diphones meet
+        self.loudness = rng.uniform(0.5, 4.0)  # dB from phoneme to phoneme
+        self.fall = rng.uniform(-2.0, 8.0)  # dB from the first phoneme to the last
+        self.drift = rng.uniform(0.0, 0.05)  # of formants within phonemes, as a logarithm
+        self.released = rng.uniform(0.0, 1.0)  # chance of a burst at the end of a word
         self.aspiration_s = rng.uniform(0.01, 0.06)
         self.paces = {kind: float(np.exp(rng.normal(0, 0.18))) for kind in ("vowel", "stop", "friction", "other", "pause")}
         self.pace = float(np.exp(rng.uniform(-0.45, 0.3)))
@@ -113,10 +123,13 @@ class _Speaker:
     def place(self, name: str, index: int, formants: tuple[float, float, float]) -> tuple[float, float, float]:
         """This speaker's formants in place of the mean ones."""
         key = f"{name}{index}"
-        if key not in self.places:
-            self.places[key] = np.exp(self._rng.normal(0, (0.09, 0.07, 0.05)))
         middle = np.array([500.0, 1450.0, 2500.0])
-        moved = middle * (np.array(formants) / middle) ** self.spread * self.places[key] * self.each * self.tract
+        if key not in self.places:
+            place = np.log(formants)
+            if index == 0 and name in _DRIFTS and self._rng.random() < 0.5:
+                place = place + (np.log(_DRIFTS[name]) - place) * self._rng.random()
+            self.places[key] = middle * np.exp(place - np.log(middle)) ** self.spread * np.exp(self._rng.normal(0, (0.09, 0.07, 0.05)))
+        moved = self.places[key] * np.exp(self._rng.normal(0, self.unsteady, 3)) * self.each * self.tract
         return float(moved[0]), float(moved[1]), float(moved[2])
 
 
@@ -128,7 +141,9 @@ def _stretches(speaker: _Speaker, name: str, seconds: float, following: str, rng
         pairs = enumerate(zip(parts, places, strict=True))
         return [_Stretch(part, speaker.place(name, i, place), voice=0.0, breath=speaker.breath) for i, (part, place) in pairs]
     if name in _GLIDES:
-        return [_Stretch(1.0, speaker.place(name, 0, _GLIDES[name]), voice=rng.normal(-3, 2), breath=speaker.breath)]
+        light = name == "l" and following in _VOWELS
+        glide = speaker.place(name, int(light), (360, 1350, 2750) if light else _GLIDES[name])
+        return [_Stretch(1.0, glide, voice=rng.normal(-3, 2), breath=speaker.breath)]
     if name in _NASALS:
         return [_Stretch(1.0, speaker.place(name, 0, _LOCI[_NASALS[name]]), voice=rng.normal(-2, 2), nasal=1.0)]
     if name == "h":
@@ -179,6 +194,10 @@ def _timeline(said: Utterance, speaker: _Speaker, rng: np.random.Generator) -> t
     classes: list[int] = []
     ends = [phone.sample for phone in phones[1:]] + [len(said.pcm)]
     lasting = [max(end - phone.sample, 0) / OUT_HZ for phone, end in zip(phones, ends, strict=True)]
+    for i in range(1, len(phones)):  # espeak-ng times "all" as one sound and calls its l nothing
+        if lasting[i] == 0.0 and phone_class(phones[i].name) != SILENT and lasting[i - 1] > 0.08:
+            lasting[i] = lasting[i - 1] * rng.uniform(0.25, 0.5)
+            lasting[i - 1] -= lasting[i]
     owner = [int(np.searchsorted(starts, phone.sample, side="right")) - 1 for phone in phones]
     for i, phone in enumerate(phones):
         kind = phone_class(phone.name)
@@ -222,10 +241,20 @@ def revoice(said: Utterance, rng: np.random.Generator) -> Revoiced:
         known[:] = True
     rows = np.array([part.formants or (500.0, 1500.0, 2500.0) for part in parts])
     filled = np.stack([np.interp(places, places[known], rows[known, k]) for k in range(3)], 1)
-    formants = gaussian_filter1d(np.log(filled)[at], speaker.glide_s / STEP_S, axis=0, mode="nearest")[::2]
+    track = np.log(filled)[at]
+    if speaker.joins:
+        inside = (np.arange(len(at)) - (places - steps / 2)[at]) / steps[at]  # 0 to 1 within each stretch
+        jumps = rng.normal(0, speaker.joins, (len(parts) + 1, 3))
+        track = gaussian_filter1d(track, speaker.glide_s / STEP_S, axis=0, mode="nearest") + jumps[at + (inside > 0.5)]
+        formants = gaussian_filter1d(track, 0.8, axis=0, mode="nearest")[::2]
+    else:
+        formants = gaussian_filter1d(track, speaker.glide_s / STEP_S, axis=0, mode="nearest")[::2]
+    wander = rng.normal(0, speaker.drift, (len(formants) // 5 + 2, 3))
+    formants = formants + np.stack([np.interp(np.arange(len(formants)), np.arange(len(wander)) * 5, wander[:, k]) for k in range(3)], 1)
+    gains = rng.normal(0, speaker.loudness, len(parts)) - speaker.fall * places / places[-1]
 
     def level(name: str) -> npt.NDArray[np.float64]:
-        db = np.array([getattr(part, name) for part in parts])[at]
+        db = (np.array([getattr(part, name) for part in parts]) + gains)[at]
         return np.asarray(gaussian_filter1d(10.0 ** (db / 10.0), max(speaker.level_s / STEP_S, 0.8), mode="constant")[::2])
 
     def smooth(name: str) -> npt.NDArray[np.float64]:

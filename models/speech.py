@@ -213,7 +213,8 @@ def _labels(ticks: int, talk: list[tuple[int, int]], spoken: list[tuple[int, tup
         following = talk[index + 1][0] if index + 1 < len(talk) else 10**9
         window = (tick_end >= end + due) & (tick_end < end + 70) & (tick_end < following + 8)
         edge = ((tick_end >= end - 6) & (tick_end < end + due)) | ((tick_end >= end + 70) & (tick_end < end + 90))
-        for target, value in ((verb, ids[0] or OTHER), (colour, ids[1]), (shape, ids[2])):
+        missing = 0 if ids[0] else IGNORE  # or every strange voice says nothing: it is heard as another sentence
+        for target, value in ((verb, ids[0] or OTHER), (colour, ids[1] or missing), (shape, ids[2] or missing)):
             target[window] = value
             target[edge & ~window] = IGNORE
     return verb, colour, shape

@@ -6,7 +6,7 @@ ACCENTS = (  # as often as they stand here: most synthesisers of other makes spe
 )
 # English phonemes spoken with another language's sounds: other vowels, other formants, other timing
 FOREIGN = tuple("de nl sv it es pl da pt ro cs nb af el tr cy hi id sk hr ga sq ca".split())
-REVOICED_SHARE = 0.5  # of a pool for training: said by speakers of `revoice`
+REVOICED_SHARE = 0.6  # of a pool for training: said by speakers of `revoice`
 FOREIGN_SHARE = 0.35  # of the rest
 VARIANTS = tuple(
     "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique "

@@ -51,4 +51,4 @@ def test_friction_is_high_and_vowels_are_low(said: Utterance) -> None:
         bands = by.power @ MEL.numpy()
         middle = (bands * np.arange(BANDS)).sum(1) / bands.sum(1)
         middles.append((middle[by.phone == phone_class("s")].mean(), middle[by.phone == phone_class("3")].mean()))
-    assert (np.diff(np.array(middles), axis=1) < -4).all()
+    assert np.diff(np.array(middles), axis=1).mean() < -6
