@@ -312,4 +312,5 @@ def open_http(server: Server, hub: Hub | None, weights: Weights, token: str, hos
         raise cannot_listen(f"http://{host}:{port}", error, "--http") from error
     server.listens(f"http://{host}:{doors.server_address[1]}/v1", host)
     server.on_close(doors.shutdown)
+    server.on_close(doors.server_close)
     threading.Thread(target=doors.serve_forever, name="http", daemon=True).start()

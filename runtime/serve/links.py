@@ -12,7 +12,8 @@ import select
 import socket
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,9 +169,10 @@ class StreamLink:
 class WebSocketLink:
     """Frames as binary messages of the library `websockets` (its threading implementation, either side)."""
 
-    def __init__(self, connection: Any, peer: str) -> None:
+    def __init__(self, connection: Any, peer: str, close: Callable[[], None] | None = None) -> None:
         self.peer = peer
         self._connection = connection
+        self._close = close or connection.close
         self._sending = threading.Lock()
         self._early: Any = None  # a message that `waits` has taken already
 
@@ -228,7 +230,7 @@ class WebSocketLink:
     def close(self) -> None:
         """End the connection."""
         with suppress(Exception):  # whatever the other side or the library does by now, it is over
-            self._connection.close()
+            self._close()
 
 
 def connect_unix(path: Path) -> StreamLink:
@@ -250,9 +252,11 @@ def connect_websocket(url: str, timeout_s: float) -> WebSocketLink:
     except ImportError as error:
         step = "pip install 'innervate[serve]', or connect to the server's Unix socket"
         raise ServeError("request", url, "the library websockets is not installed", "it, for ws:// addresses", step) from error
+    most = wire.BODY_MAX + wire.META_MAX + HEADER.size
+    stack = ExitStack()  # the library wants to be entered; a link is closed by a method
     try:
-        connection = connect(url, open_timeout=timeout_s, close_timeout=1.0, max_size=wire.BODY_MAX + wire.META_MAX + HEADER.size, compression=None)
+        connection = stack.enter_context(connect(url, open_timeout=timeout_s, close_timeout=1.0, max_size=most, compression=None))
     except Exception as error:  # the library's own, and the system's
         step = "start one: innervate serve --board emulator; it prints its addresses"
         raise ServeError("gone", url, f"cannot be reached ({error})", "a running server", step) from error
-    return WebSocketLink(connection, url)
+    return WebSocketLink(connection, url, stack.close)

@@ -5,7 +5,7 @@ Rules:
 - The serving process is supervised like a component: when it ends or stops reading, that is one fault, every application is
   detached, and it is started again with growing pauses, RESTARTS_MAX times.
 - An application that dies, hangs or floods is a fault in its own name. It may register again when its pause is over.
-- A line that somebody types is answered by the first utterance after it; or, when the device acts instead, SETTLE_TURNS after the last
+- A line that somebody types is answered by the first utterance after it; or, when the device acts instead, SETTLE_TURNS after the first
   thing that it opened or closed; or, when neither comes, at the end of the wait. One line at a time, the others queue.
 """
 
@@ -22,6 +22,7 @@ from innervate.runtime.ali.component import Encoder, Sample
 from innervate.runtime.ali.errors import InnervateError
 from innervate.runtime.ali.latents import Border
 from innervate.runtime.ali.space import Floats, Space
+from innervate.runtime.backbone.side import check_name
 from innervate.runtime.backbone.vocabulary import Vocabulary
 from innervate.runtime.loop.assemble import ByteRows, NoGraph
 from innervate.runtime.loop.device import Turn
@@ -77,7 +78,7 @@ class Line:
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     said: str | None = None
-    quiet: int | None = None  # turns since it acted
+    quiet: int | None = None  # turns since it first acted
 
 
 class TypedFeed:
@@ -250,6 +251,9 @@ class Port:
     def _register(self, frame: Frame, now_ns: int) -> dict[str, Any]:
         meta = frame.meta
         name, kind, rate_hz = str(meta.get("name")), meta.get("kind"), meta.get("rate_hz")
+        check_name(name)
+        if "/" not in name:
+            raise ServeError("request", name, "a name without a namespace", '"namespace/name", such as acme/ring', "register again")
         if kind not in KINDS:
             raise ServeError("request", name, f"kind {kind!r}", f"one of {', '.join(KINDS)}", "register again")
         if rate_hz is not None and not 0.1 <= float(rate_hz) <= 100.0:
@@ -345,13 +349,18 @@ def _note(line: Line, event: Event) -> None:
         case Text(text=text) if line.said is None:
             line.said = text
         case Open(component=component):
-            line.opened.append(component)
-            line.quiet = 0
+            _add(line, line.opened, component)
         case Close(component=component):
-            line.closed.append(component)
-            line.quiet = 0
+            _add(line, line.closed, component)
         case _:
             pass
+
+
+def _add(line: Line, names: list[str], component: str) -> None:
+    if component not in names:
+        names.append(component)
+    if line.quiet is None:
+        line.quiet = 0
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Desk:
         hidden = frame.floats(self._width, self._caller.name)
         if not np.isfinite(hidden).all():
             raise LatentError(self._caller.name, "hidden states with non-finite values", "finite values", "look at what made them")
-        scores = np.stack([vocabulary.logits(row) for row in hidden])  # [T, V]
+        scores = np.stack([vocabulary.logits(row).copy() for row in hidden])  # [T, V]
         return Kind.DATA, {"size": vocabulary.size}, raw(np.maximum(scores, np.float32(-1e30)))  # a free slot is -inf
 
     def _add(self, frame: Frame) -> Answer:

@@ -68,6 +68,9 @@ class Server:
             finally:
                 os.umask(before)
             sock.listen(CONNECTIONS_MAX)
+        except ServeError:
+            sock.close()
+            raise
         except OSError as error:
             sock.close()
             raise ServeError("request", who, f"cannot be opened ({error.strerror})", "a place for a socket", "name one with --unix") from error
