@@ -174,7 +174,9 @@ def test_variant_names(bundle: Bundle) -> None:
 CPUINFO = {
     "pi 5": ("aarch64", "Features\t: fp asimd evtstrm aes sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp", "nb8"),
     "pi 4": ("aarch64", "Features\t: fp asimd evtstrm crc32 cpuid", "dq8"),
-    "laptop": ("x86_64", "flags\t\t: fpu sse2 avx avx2 fma avx_vnni", "nb8"),
+    "laptop": ("x86_64", "flags\t\t: fpu sse2 avx avx2 fma avx_vnni", "dq8"),
+    "server": ("x86_64", "flags\t\t: fpu sse2 avx2 avx512f avx512bw avx512_vnni amx_int8", "dq8"),
+    "before VNNI": ("x86_64", "flags\t\t: fpu sse2 avx2 fma avx512bw", "nb8"),
     "old x86": ("x86_64", "flags\t\t: fpu sse2 ssse3", None),
     "unknown": ("riscv64", "isa\t\t: rv64imafdc", None),
 }
