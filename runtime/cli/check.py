@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from innervate.runtime.cli.heard import Heard, heard_by
+
 if TYPE_CHECKING:
-    from innervate.runtime.ali.component import Array, Context, Limit, Sensor
+    from innervate.runtime.ali.component import Array, Context, Limit, Sample, Sensor
     from innervate.runtime.ali.conformance import Report
     from innervate.runtime.ali.manifest import ComponentEntry
     from innervate.runtime.backbone.bundle import Bundle
@@ -21,6 +23,7 @@ with the graphs of the bundle.
 examples:
   innervate check force
   innervate check mic --driver          your real microphone
+  innervate check three                 what the device was taught, on the examples that it was taught from
   innervate check motor --driver        MOVES THE MOTOR by a tenth of its range: clear the space around it
 
 exit codes: 0 every rule holds, 1 one does not, 2 a broken manifest, 3 no such plugin, or one that cannot be loaded
@@ -56,10 +59,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 class Stand:
     """What a component is checked on: a clock, and for twins a world, made anew for each device that is made."""
 
-    def __init__(self, entry: "ComponentEntry", driver: bool, scenario: Path) -> None:
+    def __init__(self, entry: "ComponentEntry", driver: bool, scenario: Path, folder: Path | None = None) -> None:
+        self.heard: Heard | None = None  # what a listening component hears
         self._entry = entry
         self._driver = driver
         self._scenario = scenario
+        self._folder = folder
         self._clock: VirtualClock | RealClock | None = None
         self._world: World | None = None
 
@@ -74,6 +79,8 @@ class Stand:
         if isinstance(self._clock, VirtualClock) and self._world is not None:
             self._clock.advance_s(seconds)
             self._world.advance_to(self._clock.now_ns())
+            if self.heard is not None:
+                self.heard.advance_to(self._clock)
 
     def context(self) -> "Context":
         """Return a new context on a new clock and in a new world."""
@@ -86,7 +93,8 @@ class Stand:
         if not self._driver:
             make = cast("Callable[[Path, int], World]", load_attribute(WORLD, "check"))
             self._world = make(self._scenario, 0)
-        return Context(self._entry.name, self._clock, dict(self._entry.options), self._world)
+        tap = self.heard.begin() if self.heard is not None else None
+        return Context(self._entry.name, self._clock, dict(self._entry.options), self._world, self._folder, tap)
 
     def limits(self) -> "dict[str, Limit]":
         """Return the manifest's limits."""
@@ -102,23 +110,28 @@ class Stand:
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb; return the exit code."""
     from innervate.runtime.ali.registry import Registry
+    from innervate.runtime.teach.home import skills_folder
 
-    manifest = Registry().manifest(args.name)
+    registry = Registry(more=[skills_folder()])
+    manifest, place = registry.manifest(args.name), registry.folder(args.name)
     good = True
     with tempfile.TemporaryDirectory(prefix="innervate-check-") as folder:
         scenario = Path(folder) / "scenario.toml"
         scenario.write_text(SCENARIO)
         bundle = _open_bundle(args.bundle)
         for entry in manifest.component:
-            reference = entry.driver if args.driver else entry.virtual
-            what = "driver" if args.driver else "twin"
+            driver = args.driver and entry.listens is None  # what listens has no device: it is checked on a clock of its own
+            reference = entry.driver if driver else entry.virtual
+            what = "driver" if driver else "twin"
             if reference is None:
                 print(f"{entry.name}: has no {what}")
                 continue
             print(f"{entry.name}: {what} {reference}")
-            stand = Stand(entry, args.driver, scenario)
+            stand = Stand(entry, driver, scenario, place)
             try:
-                for report in _check(entry, reference, stand, bundle):
+                if entry.listens is not None:
+                    stand.heard = heard_by(entry, place, registry, bundle, lambda source: _read_twin(source, scenario))
+                for report in _check(entry, reference, stand, bundle, place):
                     good = _print(report) and good
             finally:
                 stand.close()
@@ -140,7 +153,25 @@ def _open_bundle(path: Path | None) -> "Bundle | None":
         return None
 
 
-def _check(entry: "ComponentEntry", reference: str, stand: Stand, bundle: "Bundle | None") -> "list[Report]":
+def _read_twin(entry: "ComponentEntry", scenario: Path) -> "list[Sample]":
+    """Return what a sense's twin gives in the check's world."""
+    from innervate.runtime.ali.component import Sensor
+    from innervate.runtime.ali.conformance import STEPS_MAX, read_some
+    from innervate.runtime.ali.registry import load_class
+
+    sensor: type[Sensor] = load_class(entry.virtual or "", Sensor, f"component {entry.name}")  # type: ignore[type-abstract]
+    stand = Stand(entry, False, scenario)
+    try:
+        device = sensor(stand.context(), stand.limits())
+        device.open()
+        samples = read_some(device, stand.advance, STEPS_MAX)
+        device.close()
+    finally:
+        stand.close()
+    return samples
+
+
+def _check(entry: "ComponentEntry", reference: str, stand: Stand, bundle: "Bundle | None", folder: Path) -> "list[Report]":
     from innervate.runtime.ali.component import Actuator, Sensor, Sink
     from innervate.runtime.ali.conformance import check_actuator, check_sensor, check_sink
     from innervate.runtime.ali.registry import load_class
@@ -153,13 +184,15 @@ def _check(entry: "ComponentEntry", reference: str, stand: Stand, bundle: "Bundl
         sensor: type[Sensor] = load_class(reference, Sensor, who)  # type: ignore[type-abstract]
         twin = stand.advance is not None
         report = check_sensor(lambda: sensor(stand.context(), stand.limits()), stand.advance, repeatable=twin)
-        return [report, *_check_encoder(entry, sensor, stand, bundle)]
+        return [report, *_check_encoder(entry, sensor, stand, bundle, folder)]
     actuator: type[Actuator] = load_class(reference, Actuator, who)  # type: ignore[type-abstract]
     report = check_actuator(lambda: actuator(stand.context(), stand.limits(), entry.hold_ms_max or 0), stand.advance)
-    return [report, *_check_decoder(entry, bundle)]
+    return [report, *_check_decoder(entry, bundle, folder)]
 
 
-def _check_encoder(entry: "ComponentEntry", sensor: "type[Sensor]", stand: Stand, bundle: "Bundle | None") -> "list[Report]":
+def _check_encoder(
+    entry: "ComponentEntry", sensor: "type[Sensor]", stand: Stand, bundle: "Bundle | None", folder: Path
+) -> "list[Report]":
     from innervate.runtime.ali.component import Encoder
     from innervate.runtime.ali.conformance import READS, check_encoder, read_some
     from innervate.runtime.ali.registry import load_class
@@ -177,10 +210,10 @@ def _check_encoder(entry: "ComponentEntry", sensor: "type[Sensor]", stand: Stand
         return []
     encoder: type[Encoder] = load_class(entry.encoder, Encoder, entry.name)  # type: ignore[type-abstract]
     space = bundle.space(bundle.variants[0])
-    return [check_encoder(lambda: encoder(component_graph(bundle, entry), space, entry.name), lambda i: stream[i % len(stream)])]
+    return [check_encoder(lambda: encoder(component_graph(bundle, entry, folder), space, entry.name), lambda i: stream[i % len(stream)])]
 
 
-def _check_decoder(entry: "ComponentEntry", bundle: "Bundle | None") -> "list[Report]":
+def _check_decoder(entry: "ComponentEntry", bundle: "Bundle | None", folder: Path) -> "list[Report]":
     import numpy as np
 
     from innervate.runtime.ali.component import Decoder
@@ -194,7 +227,7 @@ def _check_decoder(entry: "ComponentEntry", bundle: "Bundle | None") -> "list[Re
     space = bundle.space(bundle.variants[0])
     # Angle and rate of each axis at rest: what a pose sensor gives.
     feedback = np.zeros(2 * len(entry.limits), np.float32) if entry.feedback is not None else None
-    return [check_decoder(lambda: decoder(component_graph(bundle, entry), space, entry.name), entry.limits, feedback)]
+    return [check_decoder(lambda: decoder(component_graph(bundle, entry, folder), space, entry.name), entry.limits, feedback)]
 
 
 def _print(report: "Report") -> bool:
