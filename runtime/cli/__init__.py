@@ -36,6 +36,7 @@ VERBS = {
     "check": "run the published conformance checks on a plugin",
     "teach": "teach the device a gesture, a sound or a sight, and what to do then",
     "forget": "take away what the device was taught",
+    "gist": "compress a long instruction into a few latents",
     "eval": "measure the model's skills in closed-loop runs",
     "link": "talk to the microcontroller: list, info, monitor, stats, stop, rearm, flash",
     "bench": "measure speed and memory on this machine",

@@ -61,6 +61,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
     parser.add_argument("--variant", metavar="NAME", help="auto, measure, or a variant of the bundle (default: the board's)")
     parser.add_argument("--skills", type=Path, metavar="DIR", help="where taught skills are kept (default: as for `innervate teach`)")
+    parser.add_argument("--gist", type=Path, metavar="FILE", help="begin with a context that `innervate gist` compressed")
     parser.add_argument("--untaught", action="store_true", help="leave taught skills out")
     parser.add_argument("--duration", type=_positive, metavar="S", help="end after S seconds of the device's time")
 
@@ -107,6 +108,8 @@ def run_device(args: argparse.Namespace, signals: EndingSignals, extend: "Callab
     try:
         picture = _show(args, board, world, logs, watchers)
         device = assemble(board, bundle, registry, clock, world, fan, watchers, args.variant)
+        if args.gist is not None:
+            _begin_with(device, args.gist)
         events = _event_file(args.events)
     except BaseException:
         if world is not None:
@@ -147,6 +150,14 @@ def _with_skills(args: argparse.Namespace, board: "Board", bundle: "Bundle") -> 
     for note in notes:
         print(f"innervate run: {note}", file=sys.stderr)
     return fitted, registry
+
+
+def _begin_with(device: "Device", path: Path) -> None:
+    """Put a gist at the beginning of the device's context."""
+    from innervate.runtime.teach.gist import load
+
+    latents = load(path, device.space).latents
+    device.tick.backbone.append(latents)
 
 
 def default_bundle() -> Path:

@@ -106,6 +106,13 @@ class Rehearsal:
         limbs = {name: _Limb(name) for name in names}
         self._router = Router(self._backbone, self._tokens, limbs, Voice(None, _Silence()), _Silence())
 
+    def begin(self, rows: Floats, open_now: str | None) -> None:
+        """Begin anew after a context [T, D] at whose end a component is open (None: nothing is)."""
+        self.reset()
+        for start in range(0, len(rows), self._backbone.rows_max):
+            self._backbone.append(rows[start : start + self._backbone.rows_max])
+        self._router.open = open_now
+
     @property
     def rows(self) -> Floats:
         """Every row that the backbone was given so far, [T, D]."""
