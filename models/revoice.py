@@ -42,6 +42,7 @@ _DRIFTS = {  # vowels that dialects of English move, and where to: F1, F2, F3 in
     "V": (560, 1450, 2500), "I": (480, 1750, 2550), "E": (500, 2050, 2700), "@": (560, 1600, 2550), "3": (520, 1480, 2450), "aU": (640, 1800, 2500),
     "A": (660, 1080, 2520), "eI": (570, 1800, 2550), "A@": (700, 1500, 2450), "aI": (680, 1150, 2500), "@L": (550, 1050, 2500),
 }
+_SCATTER = {True: (0.11, 0.08, 0.05), False: (0.14, 0.12, 0.07)}  # of vowels and of the rest, from speaker to speaker, as logarithms
 _STOPS = {"p": "labial", "b": "labial", "t": "alveolar", "d": "alveolar", "k": "velar", "g": "velar", "tS": "palatal", "dZ": "palatal"}
 _LOCI = {"labial": (340, 1050, 2250), "alveolar": (360, 1700, 2650), "velar": (320, 1950, 2500), "palatal": (310, 1850, 2800),
          "dental": (330, 1300, 2550), "lips": (340, 1100, 2150)}
@@ -99,7 +100,8 @@ class _Speaker:
         self.dark_hz, self.dark = rng.uniform(800, 3500), rng.uniform(0, 1.2)
         self.breath = rng.uniform(-45, -14)  # dB beside the voice
         self.harmonics = rng.uniform(0, 1) if rng.random() < 0.7 else 0.0
-        self.glide_s = rng.uniform(0.006, 0.030)
+        self.glide_s = rng.uniform(0.006, 0.035)
+        self.reach_s, self.reach = rng.uniform(0.04, 0.10), rng.uniform(0.0, 0.55)  # how far off a neighbour colours a sound, and how much
         self.level_s = rng.uniform(0.003, 0.010)
         self.friction = rng.normal(-2, 5)
         self.burst = rng.normal(0, 4)
@@ -107,6 +109,9 @@ class _Speaker:
         self.flat = rng.uniform(-50, -22)  # friction far from its middle, dB
         self.nasal = rng.uniform(6, 22)  # dB lost above 500 Hz
         self.unsteady = rng.uniform(0.0, 0.06)  # of a phoneme from one time to the next, as a logarithm
+        self.light = rng.random()  # of l
+        self.sonorants = rng.normal(0, 2.5)  # dB
+        self.bursts = np.exp(rng.normal(0, 0.3, 4)), rng.uniform(0.8, 2.2, 4)  # factors on middle and width, by place
         self.joins = rng.uniform(0.02, 0.10) if rng.random() < 0.35 else 0.0  # jumps in the middle of phonemes, as where diphones meet
         self.loudness = rng.uniform(0.5, 4.0)  # dB from phoneme to phoneme
         self.fall = rng.uniform(-2.0, 8.0)  # dB from the first phoneme to the last
@@ -128,7 +133,7 @@ class _Speaker:
             place = np.log(formants)
             if index == 0 and name in _DRIFTS and self._rng.random() < 0.5:
                 place = place + (np.log(_DRIFTS[name]) - place) * self._rng.random()
-            self.places[key] = middle * np.exp(place - np.log(middle)) ** self.spread * np.exp(self._rng.normal(0, (0.09, 0.07, 0.05)))
+            self.places[key] = middle * np.exp(place - np.log(middle)) ** self.spread * np.exp(self._rng.normal(0, _SCATTER[name in _VOWELS]))
         moved = self.places[key] * np.exp(self._rng.normal(0, self.unsteady, 3)) * self.each * self.tract
         return float(moved[0]), float(moved[1]), float(moved[2])
 
@@ -141,9 +146,12 @@ def _stretches(speaker: _Speaker, name: str, seconds: float, following: str, rng
         pairs = enumerate(zip(parts, places, strict=True))
         return [_Stretch(part, speaker.place(name, i, place), voice=0.0, breath=speaker.breath) for i, (part, place) in pairs]
     if name in _GLIDES:
-        light = name == "l" and following in _VOWELS
-        glide = speaker.place(name, int(light), (360, 1350, 2750) if light else _GLIDES[name])
-        return [_Stretch(1.0, glide, voice=rng.normal(-3, 2), breath=speaker.breath)]
+        glide: tuple[float, float, float] = _GLIDES[name]
+        if name == "l":  # light or dark, before vowels mostly lighter
+            lightness = speaker.light * (1.0 if following in _VOWELS else 0.3)
+            glide = (460 - 110 * lightness, 900 + 500 * lightness, 2750.0)
+        target = speaker.place(name, int(following in _VOWELS), glide)
+        return [_Stretch(1.0, target, voice=rng.normal(-3, 2) + speaker.sonorants, breath=speaker.breath)]
     if name in _NASALS:
         return [_Stretch(1.0, speaker.place(name, 0, _LOCI[_NASALS[name]]), voice=rng.normal(-2, 2), nasal=1.0)]
     if name == "h":
@@ -159,8 +167,10 @@ def _stretches(speaker: _Speaker, name: str, seconds: float, following: str, rng
     place = _STOPS[name]
     locus = speaker.place(place, 0, _LOCI[place])
     middle, width = _BURSTS[place]
+    which = list(_BURSTS).index(place)
+    middle, width = middle * speaker.bursts[0][which], width * speaker.bursts[1][which]
     if place == "velar" and following[:1] in ("u", "U", "o", "O", "0", "w"):
-        middle = 1300.0
+        middle *= 0.65
     closed = _Stretch(0.0, locus, murmur=rng.normal(-12, 5) if voiced and rng.random() < 0.8 else OFF)
     affricate = place == "palatal"
     level = (-6.0 if affricate else -16.0 if place == "labial" else -10.0) + speaker.burst + speaker.friction / 2 + rng.normal(0, 3)
@@ -242,6 +252,7 @@ def revoice(said: Utterance, rng: np.random.Generator) -> Revoiced:
     rows = np.array([part.formants or (500.0, 1500.0, 2500.0) for part in parts])
     filled = np.stack([np.interp(places, places[known], rows[known, k]) for k in range(3)], 1)
     track = np.log(filled)[at]
+    track += speaker.reach * (gaussian_filter1d(track, speaker.reach_s / STEP_S, axis=0, mode="nearest") - track)
     if speaker.joins:
         inside = (np.arange(len(at)) - (places - steps / 2)[at]) / steps[at]  # 0 to 1 within each stretch
         jumps = rng.normal(0, speaker.joins, (len(parts) + 1, 3))

@@ -25,7 +25,7 @@ from .utterances import IGNORE, WORD_CLASSES, Floats, Pool, render_pool
 __all__ = ["IGNORE", "WORD_CLASSES", "Pool", "Track", "Tracks", "make_track", "render_pool"]
 
 TICKS = 80  # of a track: 6.4 s
-COMMAND_SHARE = 0.7  # of the utterances in a track
+COMMAND_SHARE = 0.6  # of the utterances in a track
 OTHER = len(VERBS)  # the verb head's class of a sentence that just ended and was no command
 WORD_DELAY_FRAMES = 16  # the word label looks 160 ms back, so that a causal encoder has heard the word
 PHONE_DELAYS_FRAMES = (14, 10)
@@ -108,8 +108,8 @@ def _bent(rng: np.random.Generator, log_power: Floats, word: npt.NDArray[np.int8
 
 def _noise(rng: np.random.Generator, frames: int, pool: Pool) -> Floats:
     """Noise power [frames, BANDS] of mean one: coloured, fluctuating, or several people talking."""
-    bins = np.linspace(1.0, 8.0, BANDS)  # bins per band grow with frequency, so fluctuation falls
-    power = rng.gamma(bins, 1.0 / bins, size=(frames, BANDS)).astype(np.float32)
+    bins = np.linspace(1.0, 8.0, BANDS, dtype=np.float32)  # bins per band grow with frequency, so fluctuation falls
+    power = rng.standard_gamma(bins, size=(frames, BANDS), dtype=np.float32) / bins
     power *= np.exp(_curve(rng, 15.0))
     kind = rng.random()
     if kind < 0.3:
@@ -196,7 +196,7 @@ def _room(rng: np.random.Generator, speech: Floats, talk: list[tuple[int, int]],
     noise = _noise(rng, frames, pool) * (1e-4 * 10.0 ** (-snr / 10.0))
     cross = 2.0 * np.sqrt(speech * noise) * rng.uniform(-0.5, 0.5, size=speech.shape)
     power = np.maximum(speech + noise + cross, 0.0) * 10.0 ** (rng.uniform(-18, 12) / 10.0)
-    power += rng.gamma(2.0, 0.5, size=power.shape) * 10.0 ** rng.uniform(-10.0, -7.0)
+    power += 0.5 * rng.standard_exponential((2, *power.shape), dtype=np.float32).sum(0) * 10.0 ** rng.uniform(-10.0, -7.0)
     mel = np.log(power + 1e-8)
     if rng.random() < 0.3:
         band = int(rng.integers(BANDS - 5))
