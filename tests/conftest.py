@@ -1,10 +1,19 @@
 """Fixtures that several rooms share: real bundles whose models follow a script (see `bundles.py`)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.bundles import IDLE, SO_MOTOR, scripted_bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_skills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the developer has taught is no part of the tests, nor of the programs that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INNERVATE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")

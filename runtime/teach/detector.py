@@ -135,7 +135,7 @@ def train(
             parts[check].append((windows(projected, material.window)[counted], use[counted]))
     if not parts[True]:
         parts[True] = parts[False]
-    net = make_net(shape, material.window, basis.shape[1], len(material.names) + 1, rng, hidden=24)
+    net = make_net(shape, material.window, basis.shape[1], len(material.names) + 1, rng, hidden=24 + 8 * (len(material.names) - 1))
     course = fit(net, _data(parts[False], rng), _data(parts[True], rng), settings, checkpoint, show)
     packet = made.latents[0].shape[1:]
     return Detector(material.names, material.window, centre, basis, net, (int(packet[0]), int(packet[1]))), course

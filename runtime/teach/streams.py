@@ -24,7 +24,7 @@ Wave = npt.NDArray[np.float64]
 
 GAIN_DB = 3.0  # strength of an event, either way
 PACE = 1.2  # an event may take so many times longer or shorter
-CUT = (0.15, 0.66)  # of an event that is cut short: less than two thirds of it is something else
+CUT = (0.15, 0.6)  # of an event that is cut short: what is left is something else; two squeezes are not three
 LIGHT, SHIFT_PX = 0.25, 6  # of a picture: brightness either way, how far it moves
 
 
