@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from innervate.runtime.cli.options import add_bundle, opened
+
 if TYPE_CHECKING:
     from innervate.runtime.backbone.bundle import Bundle
 
@@ -38,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
+    add_bundle(parser)
     parser.add_argument("--variant", default="auto", metavar="NAME", help="dq8, nb8, fp32 or auto (default: auto, by CPU features)")
     parser.add_argument("--parts", metavar="A,B", default="tick,engine,boot", help=f"some of {', '.join(PARTS)} (default: all but hour)")
     parser.add_argument("--hour", action="store_true", help="the same as adding hour to --parts")
@@ -58,15 +60,13 @@ def run(args: argparse.Namespace) -> int:
         os.environ.setdefault(name, "1")
     from innervate.models.machine import machine
     from innervate.runtime.ali.errors import InnervateError, nearest
-    from innervate.runtime.backbone.bundle import Bundle
     from innervate.runtime.backbone.variant import choose_variant
-    from innervate.runtime.cli.run import default_bundle
 
     parts = [part.strip() for part in args.parts.split(",")] + ["hour"] * args.hour
     for part in parts:
         if part not in PARTS:
             raise InnervateError("--parts", f"unknown part {part!r}", f"some of {', '.join(PARTS)}", nearest(part, PARTS))
-    bundle = Bundle.open(args.bundle or default_bundle())
+    bundle = opened(args)
     variant = choose_variant(bundle, args.variant, 1)
     print(f"{bundle.folder}, {variant}; {machine()}; load {os.getloadavg()[0]:.1f}", flush=True)
     if "tick" in parts:

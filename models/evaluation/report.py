@@ -159,7 +159,8 @@ def difference_lines(table: Mapping[tuple[str, str, str], Tally], variants: Sequ
     lines: list[str] = []
     for group in groups:
         lines += ["", f"side by side on the same cases, against {reference}, voices: {group}{goal}"]
-        lines += [f"{'':<44}{reference:>8}" + "".join(f"  {variant:>8}{'gap':>7}{f'only {variant}':>10}{f'only {reference}':>10}" for variant in others)]
+        columns = (f"  {variant:>8}{'gap':>7}{f'only {variant}':>10}{f'only {reference}':>10}" for variant in others)
+        lines += [f"{'':<44}{reference:>8}" + "".join(columns)]
         for row in ROWS:
             base = table.get((reference, group, row))
             own = {variant: table.get((variant, group, row)) for variant in others}

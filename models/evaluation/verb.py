@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from innervate.models.progress import Progress
 from innervate.runtime.ali.errors import InnervateError, nearest
+from innervate.runtime.cli.options import add_bundle, opened
 
 if TYPE_CHECKING:
     from innervate.models.evaluation.play import Player
@@ -43,6 +44,7 @@ examples:
   innervate eval --rows stop,find --count 400 --keep out/failed
   innervate run --scenario out/failed/stop-003-dq8/scenario.toml      look at a failure
   innervate eval --voices judges                        voices of flite and festival, which are in nobody's training
+  innervate eval --ear --voices judges                  what the ear alone makes of each of them, in a minute
 
 exit codes: 0 done (whether or not goals are met; --strict: 1 when one is not), 2 a mistake in the command line, 3 something missing or broken
 """
@@ -57,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
+    add_bundle(parser)
     several = "one or several of dq8, nb8, fp32, or auto or all; several run on the same cases, side by side (default: auto)"
     parser.add_argument("--variant", nargs="+", default=["auto"], metavar="NAME", help=several)
     parser.add_argument("--rows", metavar="A,B", help="only these rows (default: all)")
@@ -67,6 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--jobs", type=_whole, metavar="J", help="processes (default: one a core)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="another set of cases (default: 0)")
     parser.add_argument("--voices", choices=sorted(GROUPS), default="held-out", help="espeak-ng variants held out of training, other makes, or both")
+    parser.add_argument("--ear", action="store_true", help="the ear alone, voice by voice: can a linear reader tell which command it was")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures and every failure there")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep scenario, sound and events of failed runs there")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a goal is not met")
@@ -188,12 +191,8 @@ def _chosen_rows(wanted: str | None) -> list[str]:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    from innervate.runtime.backbone.bundle import Bundle
-    from innervate.runtime.cli.run import default_bundle
-
-    path = args.bundle or default_bundle()
-    bundle = Bundle.open(path)
-    return Plan(path, _chosen_variants(bundle, args.variant), args.seed, args.keep)
+    bundle = opened(args)
+    return Plan(bundle.folder, _chosen_variants(bundle, args.variant), args.seed, args.keep)
 
 
 def _chosen_variants(bundle: Bundle, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -205,6 +204,19 @@ def _chosen_variants(bundle: Bundle, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
+def _ear(args: argparse.Namespace, groups: Sequence[str]) -> int:
+    from innervate.models.evaluation.ear import report
+    from innervate.models.machine import machine
+
+    bundle = opened(args)
+    print(f"{bundle.folder}: the ear, seed {args.seed}; {machine()}", flush=True)
+    if args.count is None:
+        report(bundle, groups, args.seed)
+    else:
+        report(bundle, groups, args.seed, args.count)
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb; return the exit code."""
     from innervate.models.evaluation import others
@@ -212,6 +224,8 @@ def run(args: argparse.Namespace) -> int:
     from innervate.models.machine import machine
 
     rows, groups = _chosen_rows(args.rows), GROUPS[args.voices]
+    if args.ear:
+        return _ear(args, groups)
     plan = _plan(args)
     if "other makes" in groups:
         print("other makes:", ", ".join(others.voices()))
