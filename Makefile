@@ -63,7 +63,7 @@ unit: ## the tests alone; TESTS=tests/loop for one folder
 	$(PYTEST) -n $(JOBS) --dist worksteal -m "not alone" $(TESTS)
 
 bench: ## speed and memory on this machine
-	@.ci/setup run
+	@.ci/setup bench
 	$(ONE_THREAD) $(INNERVATE) bench $(ARGS)
 
 firmware: ## the microcontroller's firmware, all of it, into out/firmware

@@ -24,10 +24,11 @@ ROOMS = ("boards", "firmware_bridge", "models", "plugins", "runtime")
 # What each lock file holds: extras of setup.cfg on top of the base. setuptools is in all of them, because it builds the
 # package itself (and PyAudio) without fetching anything that no hash covers.
 PROFILES: dict[str, tuple[str, ...]] = {
-    "dev": ("emulator", "audio", "link", "serve", "train", "dev"),
+    "dev": ("emulator", "audio", "link", "serve", "train", "bench", "dev"),
     "run": ("emulator", "serve"),
     "device": ("audio", "link", "serve"),
     "mcu": ("emulator", "link"),
+    "bench": ("emulator", "serve", "bench"),
 }
 BUILD = ("setuptools>=77",)
 # torch's wheel differs from machine to machine (CPU builds, CUDA builds), so no one hash covers it: it is pinned in setup.cfg

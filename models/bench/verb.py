@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from innervate.runtime.cli.options import add_bundle, opened
+from innervate.runtime.cli.options import add_bundle, installs_extra, opened
 
 if TYPE_CHECKING:
     from innervate.runtime.backbone.bundle import Bundle
@@ -97,8 +97,7 @@ def _engine(bundle: Bundle, repeats: int) -> None:
     missing = [name for name in ("onnx", "onnxruntime_genai") if importlib.util.find_spec(name) is None]
     print("\nengine against onnxruntime-genai on the same weights")
     if missing:
-        packages = " ".join(name.replace("_", "-") for name in missing)
-        print(f"  left out: not installed here: {packages}; run: pip install {packages}")
+        print(f"  left out: not installed here: {' '.join(missing)}; run: {installs_extra('bench')}")
         return
     from innervate.models.bench_engine import compare, contexts
 

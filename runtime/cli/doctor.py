@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 from innervate.runtime.ali.errors import InnervateError
+from innervate.runtime.cli.options import installs_extra, pip
 
 State = Literal["ok", "missing", "optional"]
 
@@ -149,7 +150,7 @@ def check_packages() -> list[Finding]:
                 importlib.import_module(module)
             findings.append(Finding(distribution, "ok", importlib.metadata.version(distribution)))
         except Exception as error:  # ImportError, and whatever a broken native library raises
-            mend = f"{_pip()} install --force-reinstall {distribution}"
+            mend = f"{pip()} install --force-reinstall {distribution}"
             findings.append(Finding(distribution, "missing", f"cannot be imported: {error}", mend))
     for extra, (use, modules) in EXTRAS.items():
         absent = [name for name, module in modules.items() if importlib.util.find_spec(module) is None]
@@ -179,7 +180,7 @@ def check_telemetry() -> list[Finding]:
         status, said = _probe(_TELEMETRY, {"HOME": home, "XDG_CACHE_HOME": ""})
         left = sorted(path.name for path in Path(home).rglob("*") if path.is_file())
     if status != 0:
-        return [Finding("telemetry", "missing", f"onnxruntime could not be loaded: {said}", f"{_pip()} install 'onnxruntime==1.32.*'")]
+        return [Finding("telemetry", "missing", f"onnxruntime could not be loaded: {said}", f"{pip()} install 'onnxruntime==1.32.*'")]
     if left:
         return [Finding("telemetry", "missing", f"onnxruntime wrote {', '.join(left)} in an empty home", "report this line to the project")]
     return [Finding("telemetry", "ok", "off: onnxruntime loaded and left nothing in an empty home folder")]
@@ -377,13 +378,9 @@ def _room(name: str) -> Path | None:
     return Path(places[0]) if places else None
 
 
-def _pip() -> str:
-    return f"{sys.executable} -m pip"
-
-
 def _install_extra(extra: str) -> str:
     system = "sudo apt-get install -y gcc python3-dev portaudio19-dev && " if extra == "audio" else ""
-    return f"{system}{_pip()} install 'innervate[{extra}]'"
+    return system + installs_extra(extra)
 
 
 def _user() -> str:

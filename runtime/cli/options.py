@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,3 +22,13 @@ def opened(args: argparse.Namespace) -> Bundle:
     from innervate.runtime.cli.run import default_bundle
 
     return Bundle.open(args.bundle or default_bundle())
+
+
+def pip() -> str:
+    """How to call the pip of this Python."""
+    return f"{sys.executable} -m pip"
+
+
+def installs_extra(extra: str) -> str:
+    """The command that installs an extra of this package."""
+    return f"{pip()} install 'innervate[{extra}]'"

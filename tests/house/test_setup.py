@@ -44,7 +44,7 @@ def setup(checkout: Path, *profile: str, **programs: str) -> subprocess.Complete
 def test_unknown_profile_shows_usage(checkout: Path) -> None:
     done = setup(checkout, "everything")
     assert done.returncode == 2
-    assert "run|device|mcu|dev" in done.stderr
+    assert "run|device|mcu|bench|dev" in done.stderr
 
 
 def test_old_python_is_refused_with_the_way_to_name_another(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

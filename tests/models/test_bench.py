@@ -84,3 +84,16 @@ def test_the_command_prints_goals_and_machine(quiet_bundle: Path, capsys: pytest
     assert machine() in shown and "goal at most 0.8 s" in shown
     assert main(["bench", "--bundle", str(quiet_bundle), "--parts", "tock"]) != 0
     assert "tick" in capsys.readouterr().err
+
+
+def test_the_engine_is_timed_against_genai(quiet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--bundle", str(quiet_bundle), "--parts", "engine", "--repeats", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{variant} " in shown for variant in ("dq8", "nb8", "fp32")) and "step/genai: mean" in shown
+
+
+def test_without_genai_one_command_is_named(quiet_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["bench", "--bundle", str(quiet_bundle), "--variant", "dq8", "--parts", "engine"]) == 0
+    assert "not installed here: onnx onnxruntime_genai; run: " in (shown := capsys.readouterr().out)
+    assert shown.rstrip().endswith("-m pip install 'innervate[bench]'")
