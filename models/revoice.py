@@ -37,10 +37,13 @@ _VOWELS: dict[str, tuple[tuple[float, float, float], ...]] = {  # F1, F2, F3 in 
     "i@": ((380, 2150, 2800), (480, 1400, 1850)), "U@": ((430, 1100, 2350), (480, 1350, 1800)), "VR": ((600, 1250, 2300), (480, 1370, 1750)),
     "IR": ((430, 1950, 2500), (470, 1450, 1800)),
 }
-_DRIFTS = {  # vowels that dialects of English move, and where to: F1, F2, F3 in Hz
-    "u": (370, 1750, 2300), "U": (450, 1500, 2400), "oU": (530, 1450, 2400), "O": (740, 1180, 2540), "0": (780, 1320, 2520), "a": (780, 1550, 2500),
-    "V": (560, 1450, 2500), "I": (480, 1750, 2550), "E": (500, 2050, 2700), "@": (560, 1600, 2550), "3": (520, 1480, 2450), "aU": (640, 1800, 2500),
-    "A": (660, 1080, 2520), "eI": (570, 1800, 2550), "A@": (700, 1500, 2450), "aI": (680, 1150, 2500), "@L": (550, 1050, 2500),
+_DRIFTS: dict[str, tuple[tuple[float, float, float], ...]] = {  # vowels that dialects of English move, and where to: F1, F2, F3 in Hz
+    "u": ((370, 1750, 2300), (330, 850, 2300)), "U": ((450, 1500, 2400), (600, 1250, 2500)), "oU": ((530, 1450, 2400), (470, 830, 2400)),
+    "O": ((740, 1180, 2540), (450, 780, 2500)), "0": ((780, 1320, 2520), (560, 900, 2500)), "a": ((780, 1550, 2500), (560, 2050, 2600)),
+    "V": ((560, 1450, 2500), (740, 1350, 2500)), "I": ((480, 1750, 2550), (370, 2200, 2800)), "E": ((500, 2050, 2700), (680, 1750, 2550)),
+    "@": ((560, 1600, 2550), (480, 1150, 2450)), "3": ((520, 1480, 2450), (460, 1300, 1600)), "aU": ((640, 1800, 2500), (700, 1150, 2500)),
+    "A": ((660, 1080, 2520), (760, 1500, 2500)), "eI": ((570, 1800, 2550), (430, 2150, 2700)), "aI": ((680, 1150, 2500), (740, 1550, 2500)),
+    "A@": ((700, 1500, 2450), (680, 1050, 2500)), "@L": ((550, 1050, 2500), (420, 750, 2500)), "i": ((400, 2050, 2750),),
 }
 _SCATTER = {True: (0.11, 0.08, 0.05), False: (0.14, 0.12, 0.07)}  # of vowels and of the rest, from speaker to speaker, as logarithms
 _STOPS = {"p": "labial", "b": "labial", "t": "alveolar", "d": "alveolar", "k": "velar", "g": "velar", "tS": "palatal", "dZ": "palatal"}
@@ -131,8 +134,9 @@ class _Speaker:
         middle = np.array([500.0, 1450.0, 2500.0])
         if key not in self.places:
             place = np.log(formants)
-            if index == 0 and name in _DRIFTS and self._rng.random() < 0.5:
-                place = place + (np.log(_DRIFTS[name]) - place) * self._rng.random()
+            if index == 0 and name in _DRIFTS and self._rng.random() < 0.6:
+                ways = _DRIFTS[name]
+                place = place + (np.log(ways[int(self._rng.integers(len(ways)))]) - place) * self._rng.random()
             self.places[key] = middle * np.exp(place - np.log(middle)) ** self.spread * np.exp(self._rng.normal(0, _SCATTER[name in _VOWELS]))
         moved = self.places[key] * np.exp(self._rng.normal(0, self.unsteady, 3)) * self.each * self.tract
         return float(moved[0]), float(moved[1]), float(moved[2])

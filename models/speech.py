@@ -110,7 +110,7 @@ def _noise(rng: np.random.Generator, frames: int, pool: Pool) -> Floats:
     """Noise power [frames, BANDS] of mean one: coloured, fluctuating, or several people talking."""
     bins = np.linspace(1.0, 8.0, BANDS, dtype=np.float32)  # bins per band grow with frequency, so fluctuation falls
     power = rng.standard_gamma(bins, size=(frames, BANDS), dtype=np.float32) / bins
-    power *= np.exp(_curve(rng, 15.0))
+    power *= np.exp(_curve(rng, rng.uniform(2.0, 15.0)))
     kind = rng.random()
     if kind < 0.3:
         knots = rng.uniform(-8, 8, frames // 40 + 2) * (np.log(10) / 10)
@@ -137,7 +137,7 @@ def _noise_voice(rng: np.random.Generator, frames: int, pool: Pool) -> Floats:
     return out
 
 
-def make_track(rng: np.random.Generator, pool: Pool, *, ticks: int = TICKS, snr_db: tuple[float, float] = (3.0, 50.0)) -> Track:
+def make_track(rng: np.random.Generator, pool: Pool, *, ticks: int = TICKS, snr_db: tuple[float, float] = (2.0, 50.0)) -> Track:
     """One track of `ticks` ticks with random utterances, room, microphone and noise."""
     frames = ticks * FRAMES_PER_TICK
     speech = np.zeros((frames, BANDS), np.float32)
@@ -192,7 +192,7 @@ def _room(rng: np.random.Generator, speech: Floats, talk: list[tuple[int, int]],
         speech[:, : int(rng.integers(1, 7))] *= np.float32(10.0 ** -rng.uniform(1.0, 4.0))
     active = np.concatenate([speech[a:b] for a, b in talk]) if talk else np.full((1, BANDS), 1e-2, np.float32)
     speech = speech * (1e-4 / (active.mean() + 1e-12))  # mean band power of the talk
-    snr = snr_db[0] + (snr_db[1] - snr_db[0]) * rng.random() ** 1.5  # noisy ones are the harder ones
+    snr = snr_db[0] + (snr_db[1] - snr_db[0]) * rng.random() ** 2  # noisy ones are the harder ones
     noise = _noise(rng, frames, pool) * (1e-4 * 10.0 ** (-snr / 10.0))
     cross = 2.0 * np.sqrt(speech * noise) * rng.uniform(-0.5, 0.5, size=speech.shape)
     power = np.maximum(speech + noise + cross, 0.0) * 10.0 ** (rng.uniform(-18, 12) / 10.0)
