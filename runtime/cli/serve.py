@@ -4,13 +4,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from innervate.runtime.cli.run import add_device_options, default_bundle, run_device
 from innervate.runtime.cli.signals import EndingSignals
 
 if TYPE_CHECKING:
-    from innervate.runtime.backbone.vocabulary import Vocabulary
     from innervate.runtime.loop.device import Device
     from innervate.runtime.loop.events import Log
 
@@ -123,9 +122,7 @@ def _serve_device(args: argparse.Namespace, config: "dict[str, Any]", signals: E
     def extend(device: "Device", logs: "list[Log]", log: "Log") -> None:
         from innervate.runtime.serve.port import Body, Port
 
-        tick = device.tick
-        body = Body(tick.senses, device.router, cast("Vocabulary", device.router.vocabulary), tick.voice, device.space, device.clock, log)
-        port = Port(body, process.start)
+        port = Port(Body.of(device, log), process.start)
         sock, addresses = process.start_and_wait()
         port.attach(sock)
         device.visitors.append(port)

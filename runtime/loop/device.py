@@ -119,6 +119,11 @@ class Device:
         return self._tick
 
     @property
+    def backbone(self) -> MeteredBackbone:
+        """The backbone with its figures."""
+        return self._backbone
+
+    @property
     def clock(self) -> Clock:
         """The time of the device."""
         return self._clock

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from innervate.runtime.ali.space import Floats
 from innervate.runtime.loop.events import Event, Histogram, Setpoint
 from innervate.runtime.loop.router import Backbone
@@ -16,17 +18,40 @@ class MeteredBackbone:
         self.step_us = Histogram()
         self.rows_max = backbone.rows_max
         self._backbone = backbone
+        self._recent: Floats | None = None  # [N, D], oldest last written over
+        self._written = 0
 
     def append(self, x: Floats, *, pin: str | None = None) -> Floats:
         """Run one pass over `x` [T, D]; return the hidden states [T, D]."""
         began_ns = time.perf_counter_ns()
         hidden = self._backbone.append(x, pin=pin)
         self.step_us.add((time.perf_counter_ns() - began_ns) / 1e3)
+        if self._recent is not None:
+            self._keep(x)
         return hidden
 
     def unpin(self, name: str) -> None:
         """Release a pinned position."""
         self._backbone.unpin(name)
+
+    def keep_recent(self, rows: int, width: int) -> None:
+        """Keep the newest `rows` input latents from now on, for `recent`; nothing is kept unless asked."""
+        self._recent, self._written = np.zeros((rows, width), np.float32), 0
+
+    def recent(self) -> Floats:
+        """Return the newest input latents, [T, D], oldest first; empty unless they are kept."""
+        if self._recent is None:
+            return np.zeros((0, 0), np.float32)
+        kept, at = len(self._recent), self._written % len(self._recent)
+        whole: Floats = np.concatenate([self._recent[at:], self._recent[:at]])
+        return whole[kept - min(self._written, kept) :]
+
+    def _keep(self, x: Floats) -> None:
+        kept = self._recent
+        if kept is not None:
+            x = x[-len(kept) :]
+            kept[np.arange(self._written, self._written + len(x)) % len(kept)] = x
+            self._written += len(x)
 
 
 class LatencyMeter:

@@ -186,6 +186,10 @@ class Client:
         meta = self._ask(Kind.SAY, {"text": text, "wait_s": wait_s}).meta
         return Told(meta["text"], tuple(meta["opened"]), tuple(meta["closed"]), int(meta["ticks"]), bool(meta["timed_out"]))
 
+    def recent(self) -> Floats:
+        """The newest input latents of the device's own session, [T, D], T up to 256: moments to learn in. An application needs "listen"."""
+        return self._floats(self._ask(Kind.RECENT))
+
     def events(self) -> Iterator[dict[str, Any]]:
         """Events of the device as they come: text, open, close, stop, fault; for ever."""
         self._ask(Kind.WATCH)

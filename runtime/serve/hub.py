@@ -120,7 +120,17 @@ class Hub:
         if not caller.lines.take(1):
             raise ServeError("budget", caller.name, "too many lines", f"{LINES_S:g} a second", "wait a moment between two lines")
         wait_s = min(max(wait_s, 0.1), WAIT_S_MAX)
-        return self._ask(Kind.SAY, {"text": " ".join(text.split()), "wait_s": wait_s}, b"", wait_s * 9)  # others' questions go first
+        # others' questions go first
+        return self._ask(Kind.SAY, {"text": " ".join(text.split()), "wait_s": wait_s}, b"", wait_s * 9).meta
+
+    def recent(self, caller: Caller) -> bytes:
+        """Return the newest input latents of the live session, as they stand in a body."""
+        if caller.application is not None and "listen" not in caller.may:
+            step = 'register with may = ["listen"]'
+            raise ServeError("refused", caller.name, "asks what the device has sensed", "an application that may", step)
+        if not caller.lines.take(1):
+            raise ServeError("budget", caller.name, "too many requests", f"{LINES_S:g} a second", "wait a moment between two")
+        return bytes(self._ask(Kind.RECENT, {}, b"").body)
 
     def watch(self, caller: Caller) -> None:
         """Have the device's events sent to the client from now on."""
@@ -140,7 +150,7 @@ class Hub:
                 raise ServeError("refused", caller.name, f"an application {name} is connected already", "a free name", step)
             self._applications[name] = caller
         try:
-            told = self._ask(Kind.REGISTER, meta, body)
+            told = self._ask(Kind.REGISTER, meta, body).meta
         except BaseException:
             with self._lock:
                 self._applications.pop(name, None)
@@ -200,7 +210,7 @@ class Hub:
 
     # -- the wire to the device ---------------------------------------------------------------------------------------
 
-    def _ask(self, kind: Kind, meta: dict[str, Any], body: Any, wait_s: float = 0.0) -> dict[str, Any]:
+    def _ask(self, kind: Kind, meta: dict[str, Any], body: Any, wait_s: float = 0.0) -> Frame:
         id, answer = next(self._ids), deque[Frame]()
         with self._lock:
             self._answers[id] = answer
@@ -215,7 +225,7 @@ class Hub:
             raise ServeError("device", "device", self._gone or "does not answer", "an answer", "look at the device's own messages")
         if answer[0].kind == Kind.ERROR:
             raise wire.error_of(answer[0].meta)
-        return answer[0].meta
+        return answer[0]
 
     def _send(self, kind: Kind, id: int, meta: dict[str, Any], body: Any = b"") -> None:
         if self._gone is not None:

@@ -13,7 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,21 +25,23 @@ from innervate.runtime.ali.space import Floats, Space
 from innervate.runtime.backbone.side import check_name
 from innervate.runtime.backbone.vocabulary import Vocabulary
 from innervate.runtime.loop.assemble import ByteRows, NoGraph
-from innervate.runtime.loop.device import Turn
+from innervate.runtime.loop.device import Device, Turn
 from innervate.runtime.loop.events import Close, Event, Fault, Log, Open, Stop, Text
 from innervate.runtime.loop.limb import Voice
+from innervate.runtime.loop.meter import MeteredBackbone
 from innervate.runtime.loop.router import Router
 from innervate.runtime.loop.supervise import Restarts, Upstream
 from innervate.runtime.loop.tick import TICK_NS
 from innervate.runtime.serve import wire
 from innervate.runtime.serve.guests import AsLatents, GuestLimb, PushFeed
 from innervate.runtime.serve.outlet import Outlet
-from innervate.runtime.serve.wire import Frame, Kind, ServeError
+from innervate.runtime.serve.wire import Frame, Kind, ServeError, raw
 
 GUESTS_MAX = 8
 LINES_MAX = 8  # typed lines that wait for their turn
 SETTLE_TURNS = 10  # after an action, for a word that comes with it
 TYPED = "typed"  # the source of lines that come through the server
+RECENT_ROWS = 256  # input latents kept for applications that learn: some two seconds, half of nano's context
 KINDS = ("upstream", "downstream", "both")
 FAILURES_KEPT = 32  # names whose failures are remembered
 
@@ -52,9 +54,16 @@ class Body:
     router: Router
     vocabulary: Vocabulary
     voice: Voice
+    backbone: MeteredBackbone
     space: Space
     clock: Clock
     log: Log
+
+    @classmethod
+    def of(cls, device: Device, log: Log) -> "Body":
+        """Return the parts of `device`; `log` is the one in front of all its logs."""
+        tick, router = device.tick, device.router
+        return cls(tick.senses, router, cast(Vocabulary, router.vocabulary), tick.voice, device.backbone, device.space, device.clock, log)
 
 
 @dataclass(slots=True)
@@ -133,7 +142,9 @@ class Port:
         typed = AsTyped(ByteRows(body.vocabulary), body.space, TYPED)
         self._border = Border(body.space)
         body.senses.append(Upstream(lambda: self._typed, typed, self._border, body.log, None, False))
+        body.backbone.keep_recent(RECENT_ROWS, body.space.width)
         self._answers: dict[int, Callable[[Frame, int], dict[str, Any] | None]] = {
+            Kind.RECENT: self._recent,
             Kind.SAY: self._say,
             Kind.REGISTER: self._register,
             Kind.TELL: self._tell,
@@ -219,6 +230,10 @@ class Port:
         self._lines.append(Line(frame.id, str(frame.meta["text"]), turns))
         if len(self._lines) == 1:
             self._typed.put(self._lines[0].text)
+
+    def _recent(self, frame: Frame, now_ns: int) -> None:
+        recent = self._body.backbone.recent()
+        self._send(Kind.DATA, frame.id, {"rows": len(recent)}, raw(recent) if len(recent) else b"")
 
     def _answer_lines(self) -> None:
         """One turn has passed for the line that was typed; answer it when it is done, and type the next."""
@@ -338,9 +353,9 @@ class Port:
         except InnervateError as error:
             self._restarts.failed(now_ns, str(error))
 
-    def _send(self, kind: Kind, id: int, meta: dict[str, Any]) -> None:
+    def _send(self, kind: Kind, id: int, meta: dict[str, Any], body: Any = b"") -> None:
         if self._outlet is not None:
-            self._outlet.send(kind, id, meta)
+            self._outlet.send(kind, id, meta, body)
 
 
 def _note(line: Line, event: Event) -> None:

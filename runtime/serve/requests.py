@@ -42,6 +42,7 @@ class Desk:
             Kind.REMOVE: self._remove,
             Kind.SAY: self._say,
             Kind.WATCH: self._watch,
+            Kind.RECENT: self._recent,
             Kind.REGISTER: self._register,
             Kind.LEAVE: self._leave,
             Kind.PUSH: self._push,
@@ -177,6 +178,9 @@ class Desk:
     def _watch(self, frame: Frame) -> Answer:
         self._device().watch(self._caller)
         return DONE
+
+    def _recent(self, frame: Frame) -> Answer:
+        return Kind.DATA, None, self._device().recent(self._caller)
 
     def _register(self, frame: Frame) -> Answer:
         hub, here = self._device(), self._weights.first.space

@@ -77,6 +77,7 @@ class Kind(IntEnum):
     SAY = 48
     WATCH = 49
     EVENT = 50
+    RECENT = 51
     REGISTER = 56
     PUSH = 57
     TELL = 58

@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from innervate.boards.emulator import make_still
 from innervate.runtime.ali.registry import Registry
 from innervate.runtime.backbone.bundle import Bundle
-from innervate.runtime.backbone.vocabulary import Vocabulary
 from innervate.runtime.board import load_board
 from innervate.runtime.loop.assemble import assemble
 from innervate.runtime.loop.clock import RealClock, VirtualClock
@@ -91,10 +90,7 @@ class Served:
         self.device: Device = assemble(board, Bundle.open(bundle), Registry(entry_points=False), RealClock(), world, self.fan, variant="fp32")
         config = {"bundle": str(bundle), "variant": "fp32", "token": TOKEN, "unix": str(folder / "d.sock"), "http": ("127.0.0.1", 0)}
         self.process = ServingProcess(config)
-        tick = self.device.tick
-        vocabulary = cast(Vocabulary, self.device.router.vocabulary)
-        body = Body(tick.senses, self.device.router, vocabulary, tick.voice, self.device.space, self.device.clock, self.fan)
-        self.port = Port(body, self.process.start)
+        self.port = Port(Body.of(self.device, self.fan), self.process.start)
         sock, addresses = self.process.start_and_wait()
         self.address, self.http = addresses
         self.port.attach(sock)
@@ -124,9 +120,8 @@ class Hand:
         self.clock = VirtualClock()
         board = load_board(folder / "board.toml")
         self.device = assemble(board, Bundle.open(bundle), Registry(entry_points=False), self.clock, make_still(None, 0), fan, variant="fp32")
-        tick = self.device.tick
-        self.vocabulary = cast(Vocabulary, self.device.router.vocabulary)
-        body = Body(tick.senses, self.device.router, self.vocabulary, tick.voice, self.device.space, self.clock, fan)
+        body = Body.of(self.device, fan)
+        self.vocabulary = body.vocabulary
         self.starts = 0
         self.deaf = False  # the serving process does not read
         self._sockets: list[socket.socket] = []
