@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from innervate.boards.emulator.devices.apart import DevicesApart
-from innervate.boards.emulator.scenario import Scenario, SqueezeInput, load_scenario
+from innervate.boards.emulator.scenario import Scenario, SqueezeInput
 from innervate.boards.emulator.world import World
 from innervate.firmware_bridge.qemu import OUT, Qemu
 
@@ -41,11 +41,6 @@ class McuWorld(World):
             self.devices.wait(BOOT_S)  # not on the device's time; one that never boots is the drivers' to report
             self._stack = starting.pop_all()
         self.offers = {"mcu": self.qemu.url}
-
-    @classmethod
-    def from_file(cls, path: Path | None, seed: int | None = None) -> McuWorld:
-        """Read a scenario file and build its world; None gives an empty, silent one without an end."""
-        return cls(Scenario(duration_s=None) if path is None else load_scenario(path), seed)
 
     def advance_to(self, t_ns: int) -> None:
         """Run physics up to `t_ns`, which is now; the servos' targets change when the real ones' did. Raises DeviceError when these are gone."""

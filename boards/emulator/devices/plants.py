@@ -10,8 +10,9 @@ from typing import Protocol
 
 from innervate.boards.emulator.scene import PAN_LIMIT_DEG, TILT_LIMIT_DEG
 from innervate.boards.emulator.servo import ACCELERATION_LIMIT_DEG_S2, Servo
+from innervate.boards.emulator.stage import STEP_NS
 from innervate.boards.emulator.stimulus import FORCE_NS
-from innervate.boards.emulator.world import STEP_NS, World
+from innervate.boards.emulator.world import World
 
 AXES = 2  # pan, tilt
 
