@@ -1,7 +1,7 @@
 """A lesson: from a recording to a skill, and what it was found to be worth.
 
-    recording -> examples -> detector, judged on what it has not seen
-                          -> latents that make the model act, judged in moments that they have not seen
+    recording -> examples -> latents that make the model act, judged in moments that they have not seen
+                          -> detector, judged on what it has not seen
               -> a plugin folder on trial -> what it changes in a minute of ordinary life -> kept or not
 
 Nothing lasting is written before the owner keeps the skill. What was shown is set aside as soon as it is recorded, so that an interruption loses
@@ -29,8 +29,8 @@ from innervate.runtime.backbone.vocabulary import Vocabulary
 from innervate.runtime.board import Board
 from innervate.runtime.loop.assemble import component_graph
 from innervate.runtime.teach.action import BEFORE, Action, Company, find_action
-from innervate.runtime.teach.detector import Detector, Prepared, prepare, train
-from innervate.runtime.teach.examples import Material, examine
+from innervate.runtime.teach.detector import Detector, prepare, train
+from innervate.runtime.teach.examples import ZONE, Material, examine
 from innervate.runtime.teach.files import write_whole
 from innervate.runtime.teach.life import CHANGED_MAX, Life, changed, live, of_twins, with_skill
 from innervate.runtime.teach.onnx_file import GraphFile
@@ -38,8 +38,9 @@ from innervate.runtime.teach.recording import Recording, need_samples
 from innervate.runtime.teach.skill import Options
 from innervate.runtime.teach.store import Card, Skill, encoder_sha256, pack, save, unpack
 from innervate.runtime.teach.streams import Kind, Source
-from innervate.runtime.teach.verdict import Verdict, judge, recognised
+from innervate.runtime.teach.verdict import Verdict, judge
 
+TOLD = sum(ZONE) // 2  # packets after the end of an event at which it will be recognised, about
 WORK = ".work"  # beside the skills: what was shown, and checkpoints
 
 
@@ -100,7 +101,8 @@ class Taught:
         how = "found by gradient descent" if self.action.how == "learnt" else "the rows of the typed command"
         kept = "kept" if self.changes <= CHANGED_MAX else "NOT kept"
         lines = self.verdict.lines()
-        works = f"works in {100 * self.action.share:.0f} % of the moments that it has not seen"
+        beside = f", typed in {100 * self.action.typed:.0f} %" if self.order.does else ""
+        works = f"works in {100 * self.action.share:.0f} % of the moments that it has not seen{beside}"
         lines.append(f"{self.order.what!r}: {len(self.action.latents)} latents, {how}; {works}")
         lines.append(f"old skills: {100 * self.changes:.2f} % of a minute's ticks changed; the limit of {100 * CHANGED_MAX:g} % is {kept}")
         lines += [f"fault while it was tried: {fault}" for fault in self.faults]
@@ -144,13 +146,13 @@ class Lesson:
         """Teach and judge. Raises InnervateError, with what to do, for examples that cannot be taught from and actions that cannot be found."""
         order = self.order
         material = self._timed("examples", lambda: self._examine(recording))
+        twins = of_twins(self.board, self._registry)
+        before = self._timed("life", lambda: live(twins, self.bundle, self._registry, order.source, self._variant))
+        action = self._timed("action", lambda: self._action(material, before))  # first, because an unknown command shows at once
         made = self._timed("variants", lambda: prepare(material, order.seed, show=self._stage("examples")))
         verdict = self._timed("verdict", lambda: judge(made, seed=order.seed, show=self._stage("verdict")))
         check = self.folder / WORK / f"{order.name}.fit.npz"
         detector = self._timed("detector", lambda: train(made, checkpoint=check, show=self._stage("detector"))[0])
-        twins = of_twins(self.board, self._registry)
-        before = self._timed("life", lambda: live(twins, self.bundle, self._registry, order.source, self._variant))
-        action = self._timed("action", lambda: self._action(made, detector, before))
         taught = Taught(order, verdict, detector, action, recording, took_s=self.took_s)
         self._timed("old skills", lambda: self._try_on(taught, before))
         return taught
@@ -180,14 +182,14 @@ class Lesson:
         encoder = kind(graph, self.bundle.space(self.bundle.variants[0]), self.order.source)
         return examine(recording, Source(encoder, need_samples(recording), self.kind), (self.order.name,))
 
-    def _action(self, made: Prepared, detector: Detector, life: Life) -> Action:
-        order, material = self.order, made.material
+    def _action(self, material: Material, life: Life) -> Action:
+        order = self.order
         if order.says and not order.learnt:
             step = "leave --typed out: nothing typed makes it say that"
             raise InnervateError("teach: --typed", f"and an utterance, {order.says!r}", "a command", step)
-        latents = made.latents[0]
-        ends = [packet for packet, _ in recognised(detector, latents)] or [end for _, end, _ in material.shown]
-        shown: list[list[Floats]] = [list(latents[max(0, end - BEFORE) : end + 1]) for end in ends]
+        latents = material.source.encode(material.stream)
+        told = [min(len(latents) - 1, end + TOLD if self.kind == "event" else (begin + end) // 2) for begin, end, _ in material.shown]
+        shown: list[list[Floats]] = [list(latents[max(0, at - BEFORE) : at + 1]) for at in told]
         company = Company(life.recording.moments, order.source, shown, latents[material.rest], order.seed)
         engine = Engine(self.bundle, self._variant, self.board.threads)
         gradient = Gradient(self.bundle, self._variant, self.board.threads, exact_id=engine.space.exact_id) if order.learnt else None

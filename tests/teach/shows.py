@@ -34,6 +34,16 @@ use = "virtual"
 """
 
 
+WHOLE = BOARD.replace("[component.force]", """\
+[component.mic]
+plugin = "mic"
+use = "virtual"
+[component.camera]
+plugin = "camera"
+use = "virtual"
+[component.force]""")
+
+
 def squeezes(rng: np.random.Generator, count: int) -> list[list[float]]:
     """Points of `count` short squeezes, in seconds and newtons."""
     points, at, peak = [[0.0, 0.0]], 0.0, float(rng.uniform(9, 20))
@@ -60,11 +70,11 @@ def scenario(kinds: Sequence[str], seed: int, first_s: float = 2.0) -> str:
     return f"[run]\nduration_s = {at + 0.5:.2f}\nseed = {seed}\n" + "\n".join(tables) + "\n"
 
 
-def shown(folder: Path, threes: int = 10, others: Sequence[str] = ("one", "two", "hold", "two", "one", "hold"), seed: int = 1) -> Path:
+def shown(folder: Path, threes: int = 10, others: Sequence[str] = ("one", "two", "hold") * 4, seed: int = 1) -> Path:
     """Write a recording: threes with other things between them."""
     kinds = ["three"] * threes
     for i, kind in enumerate(others):
-        kinds.insert(2 * i + 1, kind)
+        kinds.insert(min(2 * i + 1, len(kinds)), kind)
     path = folder / f"shown{seed}.toml"
     path.write_text(scenario(kinds, seed))
     return path
