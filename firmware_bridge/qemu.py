@@ -48,8 +48,12 @@ def _listens(port: int) -> bool:
 class Qemu:
     """One emulated board. `urls` and `ports` are those of the lines host, servo, force; close it, or use it as a context manager."""
 
-    def __init__(self, elf: Path, machine: str = "netduinoplus2", flash: Mapping[int, Path] | None = None, tied: bool = False) -> None:
+    def __init__(
+        self, elf: Path, machine: str = "netduinoplus2", flash: Mapping[int, Path] | None = None, tied: bool = False, qtest: Path | None = None
+    ) -> None:
         """Start `elf`; `flash` lays the bytes of files at addresses, over what the ELF puts there. Raises EmulatorError with the next step.
+
+        `qtest`: where to make a socket over which registers and memory are read and written while the board runs (QEMU's qtest protocol).
 
         `tied`: the kernel ends QEMU with the thread that calls this, whatever kills it; for a thread that lasts as long as the emulator shall. Ctrl-C
         is then the caller's alone, so that motors can be brought to rest.
@@ -66,6 +70,8 @@ class Qemu:
             command = [*leash, program, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(elf), *lines]
             for address, file in (flash or {}).items():
                 command += ["-device", f"loader,file={file},addr={address:#x},force-raw=on"]
+            if qtest is not None:
+                command += ["-qtest", f"unix:{qtest},server=on,wait=off", "-qtest-log", "none"]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0 if tied else None
             )  # fmt: skip

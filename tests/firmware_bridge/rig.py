@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from types import TracebackType
 
 from innervate.boards.emulator.devices.modbus import LoadCell
@@ -16,8 +17,8 @@ from innervate.firmware_bridge.qemu import Qemu
 from innervate.runtime.loop.clock import RealClock
 from tests.firmware_bridge.build import build
 
-# The deadman is at its longest here: a busy test machine may keep a host thread from running for 100 ms.
-LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 500, Safe.HOLD, 0.0, 0, 0, 0)
+# Deadman and servos' silence are at their longest here: a busy test machine may keep a thread from running for 100 ms.
+LIMITS = Configure(-90.0, 90.0, -45.0, 45.0, 120.0, 120.0, 500, Safe.HOLD, 0.0, 0, 0, 1000)
 
 
 def arm(link: Link, limits: Configure = LIMITS, tries: int = 20) -> None:
@@ -39,9 +40,9 @@ def arm(link: Link, limits: Configure = LIMITS, tries: int = 20) -> None:
 class Rig:
     """One emulated board with its devices."""
 
-    def __init__(self, elf: str = "stm32f405") -> None:
+    def __init__(self, elf: str = "stm32f405", qtest: Path | None = None) -> None:
         self.stack = contextlib.ExitStack()
-        self.qemu = self.stack.enter_context(Qemu(build(elf) / f"{elf}.elf"))
+        self.qemu = self.stack.enter_context(Qemu(build(elf) / f"{elf}.elf", qtest=qtest))
         self.newtons = 1.0
         self.axes = ServoAxes()
         self.bus = head(self.axes)
