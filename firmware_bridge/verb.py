@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from innervate.firmware_bridge.link import Link
 
 SESSION_S = 5.0
+WHO_S = 1.5  # for a port that may be anything
 SEEN_S = 3.0  # about and stats come once a second
 STOP_S = 2.0
 ERASE_LINE = "\r\x1b[K"
@@ -98,6 +99,30 @@ def run(args: argparse.Namespace) -> int:
     finally:
         link.close()
     return 0
+
+
+def who(url: str) -> str:
+    """Ask the firmware on a port what it is; for `innervate doctor`.
+
+    Raises PortError or LinkError when nobody of ours answers, RefusedError when it speaks another schema; each with the next step.
+    """
+    from innervate.firmware_bridge.link import Link
+    from innervate.firmware_bridge.session import State
+    from innervate.runtime.loop.clock import RealClock
+
+    link = Link.open(url, RealClock(), WHO_S)
+    try:
+        link.wait(lambda: link.info.about is not None, SEEN_S)
+        info = link.info
+        assert info.about is not None and info.welcome is not None  # wait saw the one, and the other comes first
+        build = info.about.build.rstrip(b"\0").decode("ascii", "replace")
+        told = f"{info.welcome.port.name.lower()} firmware, version {info.about.version}, build {build}"
+        if info.state is State.LIMITED:
+            mismatch, _, remedy = info.fault.partition("; ")
+            raise RefusedError(url, f"{told}: {mismatch}", "one schema at both ends", remedy)
+        return f"{told}, of this program's schema"
+    finally:
+        link.close()
 
 
 def _bytes(path: Path) -> bytes:

@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     for verb, summary in VERBS.items():
         if verb == chosen:
             try:
-                module = _verb_module(verb)
+                module = verb_module(verb)
             except InnervateError as error:
                 print(f"innervate {verb}: {error}", file=sys.stderr)
                 return _exit_code(error)
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _verb_module(verb: str) -> ModuleType:
+def verb_module(verb: str) -> ModuleType:
     """Import a verb's module. Raises PluginError when it is another room's and that room, or what it needs, is not installed."""
     if verb not in LENT:
         return importlib.import_module(f"innervate.runtime.cli.{verb}")

@@ -2,7 +2,7 @@
 
 Every check is a function that returns findings and lets nothing escape: a broken library, a crash of a driver or a missing
 file is what it reports. Libraries that can crash are asked in a process of their own. Nothing is opened that listens or looks:
-devices are listed, never read.
+devices are listed, never read. Serial ports alone are asked who they are, unless another program has them.
 """
 
 from __future__ import annotations
@@ -289,8 +289,18 @@ def check_permissions() -> list[Finding]:
     return findings
 
 
-def check_link(dev: Path = Path("/dev"), sys_bus: Path = Path("/sys/bus/usb-serial/devices")) -> list[Finding]:
-    """Serial ports that a microcontroller may be on: may this user open them, does an FTDI adapter hold bytes back; and QEMU for the emulated one."""
+def _ask_firmware(port: Path) -> str:
+    from innervate.runtime.cli import verb_module
+
+    return str(verb_module("link").who(str(port)))
+
+
+def check_link(
+    dev: Path = Path("/dev"), sys_bus: Path = Path("/sys/bus/usb-serial/devices"), ask: Callable[[Path], str] = _ask_firmware
+) -> list[Finding]:
+    """Serial ports that a microcontroller may be on: may this user open them, does an FTDI adapter hold bytes back, which firmware answers; and QEMU
+    for the emulated one. `ask` returns what the firmware is, or raises InnervateError with the next step.
+    """
     findings = []
     for port in sorted(path for pattern in ("ttyACM*", "ttyUSB*") for path in dev.glob(pattern)):
         if not os.access(port, os.R_OK | os.W_OK):
@@ -301,8 +311,11 @@ def check_link(dev: Path = Path("/dev"), sys_bus: Path = Path("/sys/bus/usb-seri
         if held_ms > LATENCY_MS_MAX:
             found = f"its adapter holds bytes back for {held_ms} ms; the link wants {LATENCY_MS_MAX}"
             findings.append(Finding(f"port {port.name}", "optional", found, f"echo {LATENCY_MS_MAX} | sudo tee {timer}"))
-        else:
-            findings.append(Finding(f"port {port.name}", "ok", "can be opened; `innervate link info` tells its firmware's version"))
+            continue
+        try:
+            findings.append(Finding(f"port {port.name}", "ok", ask(port)))
+        except InnervateError as error:
+            findings.append(Finding(f"port {port.name}", "optional", error.came, error.next_step))
     program = shutil.which("qemu-system-arm")
     if program is None:
         return [*findings, Finding("qemu", "optional", "not installed; it runs the board emulator_mcu", "sudo apt-get install -y qemu-system-arm")]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from innervate.runtime.ali.errors import DeviceError
 from innervate.runtime.cli import doctor
 from innervate.runtime.cli.doctor import Finding
 
@@ -142,8 +143,31 @@ def test_a_slow_adapter_is_named_with_its_cure(tmp_path: Path) -> None:
         (dev / name).touch()
     timer = bus / "ttyUSB0" / "latency_timer"
     timer.write_text("16\n", encoding="ascii")
-    acm, usb, *_ = doctor.check_link(dev, bus)
-    assert (acm.name, acm.state) == ("port ttyACM0", "ok")
+    acm, usb, *_ = doctor.check_link(dev, bus, lambda port: f"firmware of {port.name}")
+    assert (acm.name, acm.state, acm.found) == ("port ttyACM0", "ok", "firmware of ttyACM0")
     assert usb.state == "optional" and "16 ms" in usb.found and usb.mend == f"echo 1 | sudo tee {timer}"
     timer.write_text("1\n", encoding="ascii")
-    assert doctor.check_link(dev, bus)[1].state == "ok"
+    assert doctor.check_link(dev, bus, lambda port: "")[1].state == "ok"
+
+
+def test_a_port_that_is_something_else_is_no_fault_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "ttyACM0").touch()
+
+    def ask(port: Path) -> str:
+        raise DeviceError(str(port), "no answer to hello in 1.5 s", "our firmware", "flash it")
+
+    found = doctor.check_link(tmp_path, tmp_path, ask)[0]
+    assert (found.state, found.found, found.mend) == ("optional", "no answer to hello in 1.5 s", "flash it")
+
+
+def test_a_port_that_this_user_may_not_open_is_named_with_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ttyUSB0").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    found = doctor.check_link(tmp_path, tmp_path, lambda port: "")[0]
+    assert found.state == "optional" and "may not open it" in found.found and found.mend.startswith("sudo usermod -aG ")
+
+
+def test_the_firmware_s_version_is_asked_for_through_the_link(tmp_path: Path) -> None:
+    (tmp_path / "ttyACM0").touch()  # a file, no port: pyserial says so in its own words
+    found = doctor.check_link(tmp_path, tmp_path)[0]
+    assert found.state == "optional" and found.found and found.mend

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from innervate.firmware_bridge import verb
+from innervate.firmware_bridge import session, verb
 from innervate.runtime.ali.errors import DeviceError
 from innervate.runtime.cli import LENT, VERB_GROUP
 from tests.firmware_bridge.mcu import Mcu
@@ -106,3 +106,15 @@ def test_list_names_what_is_plugged_in(capsys: pytest.CaptureFixture[str]) -> No
     assert link("list") == 0
     said = capsys.readouterr()
     assert said.out or "no USB serial port" in said.err
+
+
+def test_who_tells_version_and_schema(served: Served) -> None:
+    assert verb.who(served.url).startswith("host firmware, version 1, build ")
+    with pytest.raises(DeviceError, match="nobody listens"):
+        verb.who("socket://127.0.0.1:1")
+
+
+def test_who_refuses_another_schema_and_names_the_file(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.Session.__init__, "__defaults__", (99, *(session.Session.__init__.__defaults__ or ())[1:]))
+    with pytest.raises(verb.RefusedError, match=r"the firmware speaks schema .*build and load"):
+        verb.who(served.url)
