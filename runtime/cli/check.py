@@ -1,4 +1,4 @@
-"""`innervate check NAME`: the published conformance checks, run on a plugin's twins or drivers."""
+"""`innervate check NAME`: the published conformance checks, run on a plugin's twins or drivers, or on a bundle's gradient."""
 
 import argparse
 import tempfile
@@ -24,11 +24,13 @@ examples:
   innervate check force
   innervate check mic --driver          your real microphone
   innervate check three                 what the device was taught, on the examples that it was taught from
+  innervate check gradient              the bundle's gradient against differences on its deployed weights: a minute
   innervate check motor --driver        MOVES THE MOTOR by a tenth of its range: clear the space around it
 
 exit codes: 0 every rule holds, 1 one does not, 2 a broken manifest, 3 no such plugin, or one that cannot be loaded
 """
 
+GRADIENT = "gradient"  # stands where a plugin's name does
 WORLD = "innervate.boards.emulator:make_still"
 _TYPED = "\n".join(f'[[input]]\nt_s = {i + 0.1}\nkind = "text"\ntext = "line {i}"' for i in range(12))
 SCENARIO = f"""\
@@ -51,7 +53,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="a plugin, as `innervate plugins` lists them")
+    parser.add_argument("name", metavar="NAME", help="a plugin, as `innervate plugins` lists them, or `gradient`")
     parser.add_argument("--driver", action="store_true", help="check the drivers, on the real devices, rather than the twins")
     parser.add_argument("--bundle", type=Path, metavar="PATH", help="model bundle (default: the one that ships)")
 
@@ -112,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     from innervate.runtime.ali.registry import Registry
     from innervate.runtime.teach.home import skills_folder
 
+    if args.name == GRADIENT:
+        return _check_gradient(args.bundle)
     registry = Registry(more=[skills_folder()])
     manifest, place = registry.manifest(args.name), registry.folder(args.name)
     good = True
@@ -135,6 +139,24 @@ def run(args: argparse.Namespace) -> int:
                     good = _print(report) and good
             finally:
                 stand.close()
+    print("every rule holds" if good else "rules are broken: see the lines marked FAILS")
+    return 0 if good else 1
+
+
+def _check_gradient(path: Path | None) -> int:
+    """Check the gradient of each variant of the bundle and print its errors."""
+    from innervate.runtime.backbone.bundle import Bundle
+    from innervate.runtime.backbone.gradient_check import check_gradient
+    from innervate.runtime.cli.run import default_bundle
+
+    bundle = Bundle.open(path or default_bundle())
+    good = True
+    for variant in bundle.variants:
+        found = check_gradient(bundle, variant)
+        for rows, error in found.exact.items():
+            runs, answer = found.as_it_runs[rows], found.answer[rows]
+            print(f"  {variant} {rows:3} latents: {error:.1e} on the deployed weights, {runs:.1e} as it runs, answer {answer:.1e}", flush=True)
+        good = _print(found.report()) and good
     print("every rule holds" if good else "rules are broken: see the lines marked FAILS")
     return 0 if good else 1
 
@@ -190,9 +212,7 @@ def _check(entry: "ComponentEntry", reference: str, stand: Stand, bundle: "Bundl
     return [report, *_check_decoder(entry, bundle, folder)]
 
 
-def _check_encoder(
-    entry: "ComponentEntry", sensor: "type[Sensor]", stand: Stand, bundle: "Bundle | None", folder: Path
-) -> "list[Report]":
+def _check_encoder(entry: "ComponentEntry", sensor: "type[Sensor]", stand: Stand, bundle: "Bundle | None", folder: Path) -> "list[Report]":
     from innervate.runtime.ali.component import Encoder
     from innervate.runtime.ali.conformance import READS, check_encoder, read_some
     from innervate.runtime.ali.registry import load_class

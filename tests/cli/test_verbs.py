@@ -95,3 +95,11 @@ def test_the_start_of_a_device_imports_no_more_than_it_needs(tmp_path: Path, qui
     done = subprocess.run([sys.executable, "-c", STARTED, *arguments], capture_output=True, text=True, check=True, env={"PYTHONPATH": links})
     loaded = set(json.loads(done.stderr.splitlines()[-1].replace("'", '"')))
     assert {name for name in loaded - ALLOWED if not name.startswith(BROUGHT)} == set()
+
+
+def test_a_bundles_gradient_can_be_checked(quiet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "gradient", "--bundle", str(quiet_bundle)]) == 0
+    out = capsys.readouterr().out
+    assert "holds  finite differences on the deployed weights, 57 latents" in out
+    assert "dq8   8 latents: " in out
+    assert "every rule holds" in out
