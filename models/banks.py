@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from innervate.boards.emulator.scene import SceneObject
 
-from .expert import in_view
-from .language import HELD_OUT, TRAINED_PAIRS
+from .expert import UNNAMED, in_view
+from .language import COLOURS, SHAPES, TRAINED_PAIRS
 from .scenes import bearing
 
 MIDDLE_DEG = 3.0
@@ -30,6 +30,7 @@ class FrameBank:
     by_pair: dict[tuple[str, str], npt.NDArray[np.int64]]  # trained pair -> frames with it in view
     centred: dict[tuple[str, str], npt.NDArray[np.int64]]  # ... within a few degrees of the middle
     beside: dict[tuple[str, str], npt.NDArray[np.int64]]  # ... with it in view and something else in the middle
+    loose: dict[str, npt.NDArray[np.int64]]  # colour or shape -> frames with something in view that has this name and lacks the other
     countable: list[npt.NDArray[np.int64]]  # by how many things: frames fit for "what do you see": nothing cut by the border, no held-out pair
 
     @staticmethod
@@ -40,6 +41,7 @@ class FrameBank:
         tables: list[dict[tuple[str, str], list[int]]] = [{p: [] for p in TRAINED_PAIRS} for _ in range(3)]
         by_pair, centred, beside = tables
         countable: list[list[int]] = [[] for _ in range(1 + COUNTED)]
+        loose: dict[str, list[int]] = {name: [] for name in (*COLOURS, *SHAPES)}
         for i, things in enumerate(objects):
             head = (float(heads[i, 0]), float(heads[i, 1]))
             seen = [o for o in things if in_view(o, head)]
@@ -52,13 +54,17 @@ class FrameBank:
                         centred[pair].append(i)
                     elif middle and all((m.colour, m.shape) != pair for m in middle):
                         beside[pair].append(i)
+            for name in {n for o in seen for n in (o.colour, o.shape) if UNNAMED in (o.colour, o.shape)} - {UNNAMED}:
+                loose[name].append(i)
             sure = [o for o in things if in_view(o, head, margin_px=4.0)]
             near = [o for o in things if in_view(o, head, margin_px=-8.0)]
             apart = all(math.hypot(a.pan_deg - b.pan_deg, a.tilt_deg - b.tilt_deg) > 7.0 for k, a in enumerate(near) for b in near[:k])
-            if len(sure) == len(near) <= COUNTED and apart and not any((o.colour, o.shape) in HELD_OUT for o in near):
+            named = all((o.colour, o.shape) in by_pair for o in near)
+            if len(sure) == len(near) <= COUNTED and apart and named:
                 countable[len(near)].append(i)
         first, second, third = ({pair: np.array(rows, np.int64) for pair, rows in table.items()} for table in tables)
-        return FrameBank(features, cells, heads, objects, first, second, third, [np.array(rows, np.int64) for rows in countable])
+        fourth = {name: np.array(rows, np.int64) for name, rows in loose.items()}
+        return FrameBank(features, cells, heads, objects, first, second, third, fourth, [np.array(rows, np.int64) for rows in countable])
 
     def seen(self, i: int) -> list[tuple[str, str]]:
         """Colour and shape of what is in view in frame `i`, from left to right."""

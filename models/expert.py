@@ -14,7 +14,7 @@ import numpy as np
 
 from innervate.boards.emulator.scene import SceneObject
 
-from .language import DIRECTIONS, Intent
+from .language import DIRECTIONS, HELD_OUT, Intent
 from .scenes import bearing, pixel
 from .seeing import SIZE
 
@@ -24,6 +24,7 @@ PAN_MAX_DEG, TILT_MAX_DEG = 88.0, 29.0
 STILL_DEG_S = 6.0
 CENTRED_DEG = 1.5
 VIEW_MARGIN_PX = 1.0
+UNNAMED = "?"  # the colour or shape of a thing that training leaves without that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Action:
     tilt_deg: float
     done: bool
     visible: bool
+    known: bool = True  # False where something in view may be what is meant, or may not
 
 
 def in_view(item: SceneObject, head: tuple[float, float], t_s: float = 0.0, margin_px: float = VIEW_MARGIN_PX) -> bool:
@@ -42,9 +44,19 @@ def in_view(item: SceneObject, head: tuple[float, float], t_s: float = 0.0, marg
     return margin_px <= column < SIZE - margin_px and margin_px <= row < SIZE - margin_px
 
 
+def is_meant(intent: Intent, item: SceneObject) -> bool | None:
+    """Whether `intent` speaks of `item`; None where one cannot say: it lacks the name asked for, or is a held-out pair and half named."""
+    asked = [(want, have) for want, have in ((intent.colour, item.colour), (intent.shape, item.shape)) if want is not None]
+    if any(have not in (want, UNNAMED) for want, have in asked):
+        return False
+    if any(have == UNNAMED for _, have in asked) or (intent.partial and (item.colour, item.shape) in HELD_OUT):
+        return None
+    return True
+
+
 def find_target(intent: Intent, objects: list[SceneObject], head: tuple[float, float], t_s: float = 0.0) -> SceneObject | None:
     """The object that is meant, if it is in view; of several the one nearest to the middle of the frame."""
-    meant = [o for o in objects if (o.colour, o.shape) == (intent.colour, intent.shape) and in_view(o, head, t_s)]
+    meant = [o for o in objects if is_meant(intent, o) and in_view(o, head, t_s)]
     return min(meant, key=lambda o: math.hypot(o.pan_at(t_s) - head[0], o.tilt_deg - head[1])) if meant else None
 
 
@@ -57,6 +69,8 @@ def act(intent: Intent, pose: np.ndarray, objects: list[SceneObject] | None, t_s
         return Action(d_pan, d_tilt, still and abs(d_pan) < CENTRED_DEG and abs(d_tilt) < CENTRED_DEG, False)
     if objects is None:
         return Action(0.0, 0.0, False, False)
+    if any(is_meant(intent, o) is None and in_view(o, (pan, tilt), t_s) for o in objects):
+        return Action(0.0, 0.0, False, False, False)
     target = find_target(intent, objects, (pan, tilt), t_s)
     if target is not None:
         d_pan = float(np.clip(target.pan_at(t_s), -PAN_MAX_DEG, PAN_MAX_DEG)) - pan

@@ -47,6 +47,16 @@ class Intent:
     shape: str | None = None
 
     @property
+    def visual(self) -> bool:
+        """Whether it is about something to be seen."""
+        return self.verb in ("find", "follow")
+
+    @property
+    def partial(self) -> bool:
+        """Whether it names a colour or a shape, not both."""
+        return (self.colour is None) != (self.shape is None)
+
+    @property
     def ids(self) -> tuple[int, int, int]:
         """(verb, colour, shape) as indices; 0 stands for no colour or no shape, colours and shapes start at 1."""
         return (
@@ -68,6 +78,14 @@ def command(rng: np.random.Generator, *, pairs: tuple[tuple[str, str], ...] = TR
     colour, shape = pairs[int(rng.integers(len(pairs)))]
     template = _FOLLOW if verb == "follow" else _FIND[int(rng.integers(2))]
     return template.format(colour, shape), Intent(verb, colour, shape)
+
+
+def loosely(rng: np.random.Generator, intent: Intent) -> tuple[str, Intent]:
+    """The same wish with less said, "find the red one" or "find the cube": what is learnt of one word must not hang on the other."""
+    verb = "follow" if intent.verb == "follow" else ("look at", "find")[int(rng.integers(2))]
+    if rng.random() < 0.5:
+        return f"{verb} the {intent.colour} {('one', 'thing')[int(rng.integers(2))]}", Intent(intent.verb, intent.colour)
+    return f"{verb} the {intent.shape}", Intent(intent.verb, None, intent.shape)
 
 
 _WORDS = """

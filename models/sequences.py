@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 
 from .banks import FrameBank, TrackBank
-from .expert import Action, act
+from .expert import Action, act, is_meant
 from .feeling import FORCE_WINDOW, SAMPLES_PER_TICK
-from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe, other
+from .language import COLOURS, DIRECTIONS, HELD_OUT, SHAPES, TRAINED_PAIRS, VERBS, Intent, command, describe, loosely, other
 from .scenes import bearing, pixel
 from .seeing import CELL, GLIMPSES, GRID
 from .speech import TICKS
@@ -76,7 +76,7 @@ class Sequence:
         return len(self.kind) - 1
 
 
-QUIZ_SHARE = 0.45  # sequences full of questions: naming what is in view is the longest chain of all
+QUIZ_SHARE = 0.6  # sequences full of questions: naming what is in view is the longest chain of all
 # ticks of a sequence: attention costs the square, and the longer ones reach as far back as the deployed window
 LENGTHS, _LENGTHS = (32, 60), (0.75, 0.25)
 TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
@@ -84,6 +84,7 @@ TYPED_OTHER_SHARE = 0.25  # typed lines that ask for nothing
 _TYPED = np.array([0.08, 0.08, 0.08, 0.08, 0.08, 0.15, 0.12, 0.10, 0.13, 0.10])
 # what is done late, and may be done before: without it nothing shows how a missed tick is made up for
 LATE_SHARE = 0.35
+LOOSE_SHARE = 0.4  # of typed wishes to see something: only a colour or a shape named
 
 
 class Builder:
@@ -131,7 +132,7 @@ class Builder:
         if rng.random() < QUIZ_SHARE:
             for tick in range(span.start + int(rng.integers(1, 7)), span.stop, 7):
                 if tick not in busy and rng.random() < 0.9:
-                    intent = Intent("see" if rng.random() < 0.7 else "force")
+                    intent = Intent("see" if rng.random() < 0.75 else "force")
                     busy |= {tick - 1, tick, tick + 1}
                     due[tick] = (intent, False)
                     typed[tick] = b"what do you see\n" if intent.verb == "see" else b"how hard am i squeezing\n"
@@ -144,6 +145,8 @@ class Builder:
                 text = other(rng)
             else:
                 text, intent = command(rng, verb=str(rng.choice(VERBS[1:], p=_TYPED)) if attempt else None)
+                if intent.visual and rng.random() < LOOSE_SHARE:
+                    text, intent = loosely(rng, intent)
                 due[tick] = (intent, False)
             line = text if rng.random() < 0.6 else text.capitalize() + ("", ".", "?", "!")[int(rng.integers(4))]
             typed[tick] = line.encode() + b"\n"
@@ -192,14 +195,14 @@ class Builder:
                 at = self._token(s, state, at, EO_MOTOR, DONE)
             else:
                 self._drive(s, state, at, action)
-                s.emit[at] = IGNORE if either or unsure else IDLE
+                s.emit[at] = IGNORE if either or unsure or not action.known else IDLE
                 s.weight[at] = 1.0
                 return
         if intent is not None and intent.verb not in ("stop", "see", "force") and not doubled:
             at = self._token(s, state, at, SO_MOTOR, ACT, intent)
             action = act(intent, np.array(pose), objects)
             self._drive(s, state, at, action)
-            s.emit[at] = IGNORE if action.done else IDLE
+            s.emit[at] = IGNORE if action.done or not action.known else IDLE
             s.weight[at] = 1.0
             return
         if intent is not None and intent.verb in ("see", "force"):
@@ -227,41 +230,47 @@ class Builder:
         return new
 
     def _drive(self, s: Sequence, state: _State, at: int, action: Action) -> None:
-        s.delta[at] = (action.pan_deg, action.tilt_deg)
         s.closed[at] = False
-        if state.goal is not None and state.goal.colour is not None:
+        if not action.known:
+            return
+        s.delta[at] = (action.pan_deg, action.tilt_deg)
+        if state.goal is not None and state.goal.visual:
             s.visible[at] = int(action.visible)
 
     def _matches(self, frame: int, goal: Intent | None) -> list[tuple[int, int, int]]:
         """Per glimpse whether it shows what `goal` names, its colour, its shape; held-out pairs are left out: nothing shall learn to avoid them."""
-        if goal is None or goal.colour is None:
+        if goal is None or not goal.visual:
             return []
         head = (float(self.frames.heads[frame, 0]), float(self.frames.heads[frame, 1]))
         out = np.zeros((GLIMPSES, 3), np.int64)
         for item in self.frames.objects[frame]:
             column, row = pixel(*bearing(item.pan_deg, item.tilt_deg, *head))
+            meant, colour, shape = (is_meant(part, item) for part in (goal, Intent(goal.verb, goal.colour), Intent(goal.verb, None, goal.shape)))
             held_out = (item.colour, item.shape) in HELD_OUT
-            colour, shape = item.colour == goal.colour, item.shape == goal.shape
-            alike = np.array([colour and shape, colour, shape])
+            alike = np.array([IGNORE if known is None or held_out else int(known) for known in (meant, colour, shape)])
             for k, cell in enumerate(self.frames.cells[frame]):
                 apart = max(abs(column - (int(cell) % GRID + 0.5) * CELL), abs(row - (int(cell) // GRID + 0.5) * CELL))
-                if apart < 0.6 * CELL and not held_out:
-                    out[k][alike] = 1
+                if apart < 0.6 * CELL:
+                    out[k][(out[k] != 1) & (alike != 0)] = alike[(out[k] != 1) & (alike != 0)]
                 elif apart < 1.6 * CELL:
-                    out[k][(out[k] == 0) & (alike | held_out)] = IGNORE
+                    out[k][(out[k] == 0) & (alike != 0)] = IGNORE
+        out[:, np.array([False, goal.colour is None, goal.shape is None])] = IGNORE
         return [(int(a), int(b), int(c)) for a, b, c in out]
 
     def _choose_frame(self, rng: np.random.Generator, state: _State, intent: Intent | None) -> int | None:
-        goal = intent if intent is not None and intent.colour is not None else state.goal
+        goal = intent if intent is not None and intent.visual else state.goal
         bank = self.frames
         if intent is not None and intent.verb == "see":
             some = bank.countable[int(rng.choice(len(_COUNTED), p=_COUNTED))]
             return int(some[rng.integers(len(some))]) if len(some) else None
-        if goal is None or goal.colour is None or goal.shape is None:
+        if goal is None or not goal.visual:
             return int(rng.integers(len(bank.cells))) if rng.random() < 0.5 else None
         if rng.random() < 0.15:
             return None
-        pair = (goal.colour, goal.shape)
+        if goal.partial and rng.random() < 0.6 and len(rows := bank.loose[goal.colour or goal.shape or ""]):
+            return int(rows[rng.integers(len(rows))])
+        fitting = [p for p in TRAINED_PAIRS if goal.colour in (p[0], None) and goal.shape in (p[1], None)]
+        pair = fitting[int(rng.integers(len(fitting)))]
         # what is in the middle must say nothing about what is meant: as often the one as the other
         draw, strange = rng.random(), TRAINED_PAIRS[int(rng.integers(len(TRAINED_PAIRS)))]
         rows = bank.by_pair[pair]

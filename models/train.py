@@ -35,7 +35,7 @@ class Recipe:
 MINIATURE = Recipe(
     HearingConfig(utterances=400, steps=20, batch=16, workers=0),
     SeeingConfig(frames=600, steps=20, batch=16),
-    BackboneTraining(scenes=600, aimed=200, tracks=50, steps=10, ticks=64, compile=False),
+    BackboneTraining(scenes=600, aimed=200, loose=100, tracks=50, steps=10, ticks=64, compile=False),
 )
 
 

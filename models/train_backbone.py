@@ -11,19 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
+from innervate.boards.emulator.scene import SceneObject
+
 from .banks import FrameBank, TrackBank, bank_paths
 from .checkpoint import autocast, best_device, load_checkpoint, save_checkpoint, schedule
+from .expert import UNNAMED
+from .language import COLOURS, SHAPES
 from .policy import Policy
 from .progress import Progress
 from .scenes import draw_scene, render_scenes
+from .seeing import Eye
 from .sequences import FRAME, SOUND, Sequences
 from .speech import Pool, make_track
 from .train_hearing import load_ear
-from .train_seeing import load_eye
+from .train_seeing import decouple, load_eye
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class BackboneTraining:
 
     scenes: int = 60000
     aimed: int = 24000
+    loose: int = 12000  # scenes whose colours, or blobs whose shapes, have no name
     tracks: int = 8000
     steps: int = 6000
     ticks: int = 640  # of all sequences of a process's batch
@@ -51,24 +58,56 @@ def build_frame_bank(folder: Path, config: BackboneTraining, threads: int) -> Fr
         eye, _ = load_eye(folder)
         eye = eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         torch.set_num_threads(threads)
-        features, cells = [], []
+        parts = []
         for count, seed, aimed in sets:
             frames = np.load(render_scenes(folder, count, seed, aimed=aimed, processes=threads)[0], mmap_mode="r")
-            with torch.no_grad(), Progress("frames seen", count) as bar:
+            with Progress("frames seen", count) as bar:
                 for i in range(0, count, 250):
-                    x = torch.from_numpy(np.array(frames[i : i + 250])).permute(0, 3, 1, 2).float() / 255.0
-                    seen, saliency = eye.look(x)
-                    chosen = eye.choose(saliency)
-                    flat = torch.cat([seen.flatten(2), saliency.unsqueeze(1) * 0.25], 1).transpose(1, 2)
-                    picked = torch.gather(flat, 1, chosen.unsqueeze(2).expand(-1, -1, flat.shape[2]))
-                    features.append(picked.half().numpy())
-                    cells.append(chosen.short().numpy())
-                    bar.step(len(x))
-        np.savez(path.with_suffix(".part.npz"), features=np.concatenate(features), cells=np.concatenate(cells))
+                    parts.append(_see(eye, torch.from_numpy(np.array(frames[i : i + 250])).permute(0, 3, 1, 2).float() / 255.0))
+                    bar.step(250)
+        frames, labels = (np.load(p, mmap_mode="r") for p in render_scenes(folder, config.scenes, SCENES_SEED, processes=threads))
+        generator, objects = torch.Generator().manual_seed(config.seed), []
+        with Progress("frames taken apart", config.loose) as bar:
+            for i in range(0, config.loose, 250):
+                x = torch.from_numpy(np.array(frames[i : i + 250])).permute(0, 3, 1, 2).float() / 255.0
+                x, marks = decouple(x, torch.from_numpy(np.array(labels[i : i + 250])), generator)
+                parts.append(_see(eye, x))
+                objects += [named_objects(marked) for marked in marks.numpy()]
+                bar.step(250)
+        counts = np.array([len(rows) for rows in objects])
+        np.savez(
+            path.with_suffix(".part.npz"), features=np.concatenate([p[0] for p in parts]), cells=np.concatenate([p[1] for p in parts]),
+            loose=np.concatenate(objects), counts=counts,
+        )
         path.with_suffix(".part.npz").rename(path)
     drawn = [draw_scene(seed + i, aimed) for count, seed, aimed in sets for i in range(count)]
     with np.load(path) as z:
-        return FrameBank.index(z["features"], z["cells"], np.array([d[0] for d in drawn], np.float32), [d[1] for d in drawn])
+        loose = [[_loose_object(row) for row in rows] for rows in np.split(z["loose"], np.cumsum(z["counts"])[:-1])]
+        heads = np.array([d[0] for d in drawn] + [(0.0, 0.0)] * len(loose), np.float32)
+        return FrameBank.index(z["features"], z["cells"], heads, [d[1] for d in drawn] + loose)
+
+
+def _see(eye: Eye, frames: Tensor) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int16]]:
+    """The eye's features before its last layer [B, 6, 129] and its cells [B, 6] for frames [B, 3, 96, 96]."""
+    with torch.no_grad():
+        seen, saliency = eye.look(frames)
+        chosen = eye.choose(saliency)
+        flat = torch.cat([seen.flatten(2), saliency.unsqueeze(1) * 0.25], 1).transpose(1, 2)
+        picked = torch.gather(flat, 1, chosen.unsqueeze(2).expand(-1, -1, flat.shape[2]))
+    return picked.half().numpy(), chosen.short().numpy()
+
+
+def named_objects(labels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Rows (colour, shape, pan_deg, tilt_deg) [N, 4] of the things in a frame's labels [144, 5], colour and shape as indices or NAMELESS."""
+    rows = labels[labels[:, 0] > 0][:, 1:].copy()
+    rows[:, 2:] *= 30.0
+    return rows
+
+
+def _loose_object(row: npt.NDArray[np.float32]) -> SceneObject:
+    colour = UNNAMED if row[0] < 0 else COLOURS[int(row[0])]
+    shape = UNNAMED if row[1] < 0 else SHAPES[int(row[1])]
+    return SceneObject(shape, colour, float(row[2]), float(row[3]))  # type: ignore[arg-type]
 
 
 def build_track_bank(folder: Path, config: BackboneTraining, threads: int) -> TrackBank:

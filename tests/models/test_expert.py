@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from innervate.boards.emulator.scene import SceneObject
-from innervate.models.expert import CENTRED_DEG, SCAN_STEP_DEG, act
+from innervate.models.expert import CENTRED_DEG, SCAN_STEP_DEG, UNNAMED, act, is_meant
 from innervate.models.language import Intent
 from innervate.models.scenes import bearing, cell_labels, pixel
 
@@ -73,3 +73,18 @@ def test_labels_name_trained_pairs_and_leave_held_out_ones_nameless() -> None:
     assert len(things) == 2
     assert sorted(things[:, 1].tolist()) == [-1.0, 0.0]
     assert sorted(things[:, 2].tolist()) == [-1.0, 0.0]
+
+
+def test_a_thing_without_a_name_may_be_meant_or_not() -> None:
+    yellow, cone = SceneObject(UNNAMED, "yellow", 5.0), SceneObject("cone", UNNAMED, 5.0)  # type: ignore[arg-type]
+    assert is_meant(Intent("find", "yellow"), yellow) is True
+    assert is_meant(Intent("find", "red", "cube"), yellow) is False
+    assert is_meant(Intent("find", "yellow", "cube"), yellow) is None
+    assert is_meant(Intent("find", None, "cone"), cone) is True
+    assert act(Intent("find", None, "cone"), pose(), [cone]).pan_deg == 5.0
+    assert not act(Intent("find", "yellow", "cube"), pose(), [yellow]).known
+
+
+def test_half_a_name_never_makes_a_held_out_pair_a_target() -> None:
+    assert is_meant(Intent("find", "yellow"), SceneObject("cone", "yellow", 0.0)) is None
+    assert is_meant(Intent("find", "yellow", "cone"), SceneObject("cone", "yellow", 0.0)) is True
