@@ -29,7 +29,6 @@ from innervate.runtime.backbone.bench import engine_pass, medians_us
 from innervate.runtime.backbone.bundle import Bundle
 from innervate.runtime.backbone.engine import Engine, load_onnxruntime
 from innervate.runtime.backbone.vocabulary import Vocabulary
-from innervate.runtime.cli.options import installs_extra
 
 FILLINGS = (1 / 2, 15 / 16)  # of the context: what a session slides back to, and where it is nearly full
 TICK_ROWS = 10  # latents of one tick: audio 1, camera 6, force 1, pose 1, the query row
@@ -178,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if importlib.util.find_spec("onnxruntime_genai") is None:
-        print(f"bench_engine: onnxruntime-genai is not installed; expected the rival; {installs_extra('bench')}", file=sys.stderr)
+        print("bench_engine: onnxruntime-genai is not installed; expected the rival; pip install 'innervate[bench]'", file=sys.stderr)
         return 2
     print("medians in us, 1 thread; step: 1 latent, tick: 10 latents, token: step + classifier + argmax")
     print(f"{'variant':8} {'context':>7} {'step':>8} {'tick':>8} {'token':>8} {'genai':>8} {'step/genai':>11} {'token/genai':>12}")

@@ -84,6 +84,6 @@ print([(e.name, e.value) for e in d.entry_points if e.group == 'console_scripts'
 """
     assert run(installed, "-I", "-c", code, cwd=tmp_path).splitlines() == [
         ">=3.11 Apache-2.0",
-        "['audio', 'dev', 'emulator', 'link', 'serve', 'train']",
+        "['audio', 'bench', 'dev', 'emulator', 'link', 'serve', 'train']",
         "[('innervate', 'innervate.runtime.cli:main')]",
     ]
