@@ -75,11 +75,12 @@ bench-link: ## the link to the microcontroller, against the raw echo of the same
 	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware host storm stm32f405 echo
 	$(PY) -m innervate.firmware_bridge.bench $(ARGS)
 
-fuzz: ## half an hour of the fuzzer on the firmware's parser and session; SECONDS=60 for less
+fuzz: ## the fuzzers on both ends of the link, half an hour each; SECONDS=60 for less
 	@.ci/setup dev
-	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware fuzz
+	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware fuzz host
 	@mkdir -p out/fuzz
 	out/firmware/fuzz -max_total_time=$(or $(SECONDS),1800) -max_len=1200 -print_final_stats=1 -artifact_prefix=out/fuzz/ out/fuzz
+	PYTHONPATH=.links:. $(PY) -m tests.firmware_bridge.fuzz --seconds $(or $(SECONDS),1800)
 
 eval: ## how often the device does what it is told, with 95 % intervals
 	@.ci/setup run

@@ -1,4 +1,4 @@
-"""The firmware's parser, session and safety under what no test thinks of: damaged frames in millions, and a fuzzer with sanitizers."""
+"""Both ends under what no test thinks of: damaged frames in millions, a minute of a fuzzer with sanitizers, a minute of random peers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.firmware_bridge.build import build
+from tests.firmware_bridge.fuzz import survive
 
 
 def test_no_wrong_setpoint_in_ten_million_damaged_frames() -> None:
@@ -21,12 +22,16 @@ def test_no_wrong_setpoint_in_ten_million_damaged_frames() -> None:
 
 
 def test_the_fuzzer_finds_nothing(tmp_path: Path) -> None:
-    """Invariants: those of firmware/ports/host/fuzz.c; `make fuzz` runs it for half an hour."""
+    """Invariants: those of firmware/ports/host/fuzz.c. A minute here; `make fuzz` runs it for half an hour."""
     program = build("fuzz") / "fuzz"
-    options = ["-max_total_time=20", "-max_len=1200", "-seed=1", f"-artifact_prefix={tmp_path}/"]
+    options = ["-max_total_time=60", "-max_len=1200", "-seed=1", f"-artifact_prefix={tmp_path}/"]
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run([program, *options, tmp_path], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_host_s_half_survives_a_minute_of_random_peers() -> None:
+    assert survive(60.0) > 0
 
 
 pytestmark = pytest.mark.slow

@@ -47,7 +47,8 @@ static void frame(const uint8_t **data, size_t *size, uint8_t which, uint8_t *co
         msg_put(payload, host_now() + payload[1] * 1000u, 4);
         msg_put(payload + 4, host_now() + payload[1] * 1000u + payload[2] * 1000u, 4);
     } else if (id == MSG_CONFIGURE && (payload[0] & 1u)) {
-        struct msg_configure m = {-9000, (int16_t)(payload[1] * 30), -4500, 4500, 1200, 600, 100, payload[2] & 1u, 2000, 1000, 500};
+        struct msg_configure m = {-9000, (int16_t)(payload[1] * 30), -4500, 4500, 1200, 600, 100, payload[2] & 1u, 2000, 1000, 500,
+                                  (uint16_t)(payload[2] & 2u ? 300 : 0)};
         msg_configure_pack(&m, payload);
     } else if (id == MSG_IMAGE_BEGIN && (payload[0] & 1u)) {
         msg_put(payload, 600u + payload[1], 4);

@@ -51,7 +51,7 @@ int main(int argc, char **argv) {
     struct msg_hello hello = {MSG_PROTOCOL, MSG_SCHEMA_HASH, 1};
     msg_hello_pack(&hello, payload);
     clean(MSG_HELLO, 0, payload);
-    struct msg_configure limits = {-9000, 9000, -9000, 9000, 7200, 7200, 100, SAFE_HOLD, 0, 0, 0};
+    struct msg_configure limits = {-9000, 9000, -9000, 9000, 7200, 7200, 100, SAFE_HOLD, 0, 0, 0, 0};
     msg_configure_pack(&limits, payload);
     clean(MSG_CONFIGURE, command++, payload);
     const struct session *session = host_session();
