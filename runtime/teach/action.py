@@ -28,11 +28,13 @@ from innervate.runtime.teach.fit import Adam
 from innervate.runtime.teach.recording import Moment
 from innervate.runtime.teach.rehearsal import Beat, Rehearsal
 
-BEFORE, AFTER = 6, 2  # ticks of a scene before and after the moment
-SCENES, HELD_OUT = 18, 10  # moments to learn in, and to be judged in
-LENGTHS = (4, 6)  # of the latents that are tried for a command; with two, one search in two ends nowhere
+BEFORE, AFTER = (4, 8, 16, 24), 2  # ticks of a scene before the moment, one of these; and after it
+SHOWN = 12  # packets of an example at the end of what comes before
+SCENES, HELD_OUT = 24, 16  # moments to learn in, and to be judged in
+LENGTHS = (6, 8)  # of the latents that are tried for a command; with four, some searches end nowhere
 UTTERANCE_LATENTS, UTTERANCE_MAX = 12, 48  # ... for an utterance; its longest, in bytes: a tick emits 64 tokens
-STEPS, UTTERANCE_STEPS, BATCH, RATE = 60, 160, 3, 0.08  # of the search; the rate is in units of a row's own size
+STEPS, UTTERANCE_STEPS, BATCH, RATE = 80, 160, 3, 0.08  # of the search; the rate is in units of a row's own size
+ENOUGH = 0.02  # loss below which it ends early: right with a margin, because no scene is quite like life
 HIDDEN_WEIGHT = 0.5  # of the latents that steer, beside the tokens
 OPENERS = (b"look right\n", b"find the red ball\n", b"follow the blue cube\n")  # what may have been going on before
 ALIKE_MIN = 0.9  # cosine between two latents that steer alike
@@ -76,15 +78,16 @@ class Company:
         self._rng = np.random.default_rng([seed, 5])
 
     def draw(self) -> tuple[int, list[list[Floats]], list[list[Floats]]]:
-        """Draw a moment; return its number and the ticks around it, at rest and with an example."""
-        number = int(self._rng.integers(BEFORE + 1, len(self._moments) - AFTER - 1))
+        """Draw a moment; return how many ticks lie before it, and the ticks around it, at rest and with an example."""
+        before = int(self._rng.choice(BEFORE))
+        number = int(self._rng.integers(before + 1, len(self._moments) - AFTER - 1))
         shown = self._shown[int(self._rng.integers(len(self._shown)))]
-        span = self._moments[number - BEFORE : number + AFTER + 1]
+        span = self._moments[number - before : number + AFTER + 1]
         at_rest = [self._tick(moment, [self._rest]) for moment in span]
-        lead = shown[-(BEFORE + 1) :]
-        lead = [*[self._rest] * (BEFORE + 1 - len(lead)), *lead]
-        acted = [self._tick(moment, [lead[min(i, BEFORE)]]) for i, moment in enumerate(span)]
-        return number, at_rest, acted
+        lead = shown[-(before + 1) :]
+        lead = [*[self._rest] * (before + 1 - len(lead)), *lead]
+        acted = [self._tick(moment, [lead[min(i, before)]]) for i, moment in enumerate(span)]
+        return before, at_rest, acted
 
     def _tick(self, moment: Moment, packets: list[Floats]) -> list[Floats]:
         rows = [data for name, data in moment.packets if name != self._source and name != "text_in"]
@@ -128,25 +131,25 @@ class Teacher:
         return [scene for scene in scenes if scene is not None]
 
     def _scene(self, said: Floats | None, utterance: tuple[int, ...] | None) -> Scene | None:
-        _, at_rest, acted = self._company.draw()
+        count, at_rest, acted = self._company.draw()
         opener = self._openers[int(self._rng.integers(len(self._openers)))] if self._rng.random() < 0.5 else b""
         first = [self._vocabulary.rows(opener)] if opener else []
         self._rehearsal.reset()
-        for i, packets in enumerate(acted[:BEFORE]):
+        for i, packets in enumerate(acted[:count]):
             self._rehearsal.tick([*packets, *first] if i == 0 else packets)
-        before, ticks = self._rehearsal.rows, [[*packets, *first] if i == 0 else packets for i, packets in enumerate(acted[:BEFORE])]
+        before, ticks = self._rehearsal.rows, [[*packets, *first] if i == 0 else packets for i, packets in enumerate(acted[:count])]
         if utterance is not None:
             beats = self._spoken(utterance)
         else:
             self._rehearsal.reset()
-            for i, packets in enumerate(at_rest[:BEFORE]):
+            for i, packets in enumerate(at_rest[:count]):
                 self._rehearsal.tick([*packets, *first] if i == 0 else packets)
-            beats = [self._rehearsal.tick([*at_rest[BEFORE], *([said] if said is not None else [])])]
-            beats += [self._rehearsal.tick(packets) for packets in at_rest[BEFORE + 1 :]]
+            beats = [self._rehearsal.tick([*at_rest[count], *([said] if said is not None else [])])]
+            beats += [self._rehearsal.tick(packets) for packets in at_rest[count + 1 :]]
             if not beats[0].tokens:
                 return None
         frozen = [tuple(packets) for packets in acted]
-        return Scene(before, tuple(tuple(packets) for packets in ticks), frozen[BEFORE], tuple(frozen[BEFORE + 1 :]), tuple(beats))
+        return Scene(before, tuple(tuple(packets) for packets in ticks), frozen[count], tuple(frozen[count + 1 :]), tuple(beats))
 
     def _spoken(self, utterance: tuple[int, ...]) -> list[Beat]:
         open_now = self._rehearsal.open
@@ -212,7 +215,7 @@ class Search:
             right = right + 1 if good else 0
             if show is not None:
                 show(step, steps, f"{len(start)} latents, loss {total:.3f}")
-            if right >= 2 * len(scenes) // BATCH and total < 0.05:
+            if right >= 2 * len(scenes) // BATCH and total < ENOUGH:
                 break
         return latents, step
 

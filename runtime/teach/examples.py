@@ -47,6 +47,12 @@ class Material:
         before = self.stream[max(0, begin - self.window) : begin]
         return Example(self.names[label - 1], before, self.stream[begin:end], self.stream[end : min(end + TAIL, following)])
 
+    def gap(self, number: int) -> tuple[int, int]:
+        """Return the packets between showing `number` and the next one, in which nothing may be recognised."""
+        _, end, _ = self.shown[number]
+        following = min((begin for begin, _, _ in self.shown if begin >= end), default=len(self.stream))
+        return min(end + 2, following), following
+
     def labels(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the class at every packet of the stream, -1 where it does not count, and which showing it belongs to, -1 for none."""
         classes, owner = np.zeros(len(self.stream), np.int64), np.full(len(self.stream), -1, np.int64)
@@ -54,6 +60,9 @@ class Material:
             marked = mark(end - begin, label, self.source.kind)
             stop = min(len(classes), begin + len(marked))
             classes[begin:stop], owner[begin:stop] = marked[: stop - begin], number
+            if self.source.kind == "held":  # what is not held then is judged by who has not seen it, too
+                first, last = self.gap(number)
+                owner[first:last] = number
         return classes, owner
 
 

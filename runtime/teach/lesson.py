@@ -28,7 +28,7 @@ from innervate.runtime.backbone.gradient import Gradient
 from innervate.runtime.backbone.vocabulary import Vocabulary
 from innervate.runtime.board import Board
 from innervate.runtime.loop.assemble import component_graph
-from innervate.runtime.teach.action import BEFORE, Action, Company, find_action
+from innervate.runtime.teach.action import SHOWN, Action, Company, find_action
 from innervate.runtime.teach.detector import Detector, prepare, train
 from innervate.runtime.teach.examples import ZONE, Material, examine
 from innervate.runtime.teach.files import write_whole
@@ -189,7 +189,7 @@ class Lesson:
             raise InnervateError("teach: --typed", f"and an utterance, {order.says!r}", "a command", step)
         latents = material.source.encode(material.stream)
         told = [min(len(latents) - 1, end + TOLD if self.kind == "event" else (begin + end) // 2) for begin, end, _ in material.shown]
-        shown: list[list[Floats]] = [list(latents[max(0, at - BEFORE) : at + 1]) for at in told]
+        shown: list[list[Floats]] = [list(latents[max(0, at - SHOWN) : at + 1]) for at in told]
         company = Company(life.recording.moments, order.source, shown, latents[material.rest], order.seed)
         engine = Engine(self.bundle, self._variant, self.board.threads)
         gradient = Gradient(self.bundle, self._variant, self.board.threads, exact_id=engine.space.exact_id) if order.learnt else None

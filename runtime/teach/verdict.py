@@ -1,8 +1,8 @@
 """The verdict on what was taught: is it recognised by a detector that has never seen it, and only it?
 
 Every showing is judged by a detector trained without it (five parts, each left out in turn), as it was recorded, packet by packet, the way the
-device will: recognised once, as itself. Beside it stand trials in which nothing may happen: the same event broken off, and the owner's "anything
-else". A showing that is recognised twice, or as something else, is a mistake.
+device will: recognised once, as itself. Beside it stand trials in which nothing may happen: the same event broken off, or what was to be seen after a
+thing had been taken away, and the owner's "anything else". A showing that is recognised twice, or as something else, is a mistake.
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ def judge(made: Prepared, settings: Settings | None = None, seed: int = 0, show:
                 wrong.append(number)
             if material.source.kind == "event":
                 packets, _, _ = vary(material.source, material.example(number), rng, material.noise, cut=True)
+            else:
+                packets = material.stream[slice(*material.gap(number))]
+            if packets:
                 confusion[0, _tried(detector, material, packets)] += 1
         for begin, end in material.others[fold::folds]:
             for start in range(begin, end, OTHER_PACKETS):

@@ -12,15 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from innervate.boards.emulator.scenario import Label, Scenario
+from innervate.boards.emulator.scene import SceneObject
+from innervate.boards.emulator.world import World
 from innervate.runtime.ali.registry import Registry
 from innervate.runtime.backbone.bundle import Bundle
-from innervate.runtime.board import load_board
+from innervate.runtime.board import find_board, load_board
 from innervate.runtime.cli import main
 from innervate.runtime.cli.run import default_bundle
 from innervate.runtime.loop.clock import VirtualClock
 from innervate.runtime.teach import store
+from innervate.runtime.teach.detector import prepare, train
 from innervate.runtime.teach.lesson import Lesson, Order
+from innervate.runtime.teach.recording import Recording, labelled, make_recorder
 from innervate.runtime.teach.showing import cues, make_world, show
+from innervate.runtime.teach.verdict import judge, recognised
 from tests.loop.parts import Kept
 from tests.teach.shows import BOARD, WHOLE, scenario, shown, squeezes
 
@@ -211,3 +217,36 @@ def test_the_device_acts_on_what_it_was_taught_until_it_is_forgotten(home: Path,
     assert abs(turned(acts(tmp_path, three, capsys))) < 5.0
     assert hashes(default_bundle()) == base
     assert not list((home / "skills").glob("*/plugin.toml"))
+
+
+@pytest.mark.slow
+def test_a_thing_before_the_camera_is_recognised(tmp_path: Path) -> None:
+    """A red ball comes by now and then, and a blue cube; the emulator's camera, the bundle's eye."""
+    def scene(turn: float, other: float, seconds: float, seed: int) -> tuple[Scenario, list[Label]]:
+        ball, cube = SceneObject("ball", "red", -100.0, 4.0, 0.6, turn), SceneObject("cube", "blue", 160.0, -5.0, 0.6, other)
+        seen = [abs(ball.pan_at(i * 0.08)) < 24.0 for i in range(round(seconds / 0.08))]
+        edges = [i * 0.08 for i in range(1, len(seen)) if seen[i] != seen[i - 1]]
+        labels = [Label(begin, end, "red") for begin, end in zip(edges[::2], edges[1::2], strict=False)]
+        return Scenario(seconds, seed, (ball, cube), labels=tuple(labels)), labels
+
+    wired, bundle = load_board(find_board("emulator")), Bundle.open(default_bundle())
+
+    def record(told: Scenario) -> Recording:
+        world = World(told)
+        try:
+            device, recorder = make_recorder(wired, bundle, Registry(), VirtualClock(), world, "camera", Kept())
+            device.run(world.end_ns)
+        finally:
+            world.close()
+        recorder.recording.spans = labelled(world)
+        return recorder.recording
+
+    material = Lesson(Order("red", "camera", "stop"), wired, bundle, tmp_path)._examine(record(scene(45.0, 37.0, 60.0, 1)[0]))
+    made = prepare(material)
+    verdict = judge(made)
+    assert verdict.accuracy >= 0.8, verdict.lines()
+    fresh, labels = scene(-40.0, 50.0, 24.0, 2)
+    came = recognised(train(made)[0], material.source.encode([sample.data for sample in record(fresh).samples()]))
+    times = [(packet + 1) * 0.08 for packet, _ in came]
+    assert len(times) == len(labels) > 1
+    assert all(label.t_s - 0.3 < t_s < label.until_s for label, t_s in zip(labels, times, strict=True))
