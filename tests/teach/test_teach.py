@@ -245,7 +245,7 @@ def test_a_thing_before_the_camera_is_recognised(tmp_path: Path) -> None:
     made = prepare(material)
     verdict = judge(made)
     assert verdict.accuracy >= 0.8, verdict.lines()
-    fresh, labels = scene(-40.0, 50.0, 24.0, 2)
+    fresh, labels = scene(-40.0, 50.0, 22.0, 2)
     came = recognised(train(made)[0], material.source.encode([sample.data for sample in record(fresh).samples()]))
     times = [(packet + 1) * 0.08 for packet, _ in came]
     assert len(times) == len(labels) > 1
