@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from innervate.runtime.ali.component import Array
 from innervate.runtime.ali.space import Floats
 from innervate.runtime.teach.examples import Material, mark
 from innervate.runtime.teach.fit import Course, Data, Settings, fit
@@ -24,8 +25,9 @@ from innervate.runtime.teach.streams import vary
 DIRECTIONS = 16  # of the projection
 FLOOR = 0.02  # of the strongest direction's variance: weaker ones are not blown up beyond it
 VARIANTS, CUTS = 10, 3  # of each example
+NOISES = (0.1, 0.4)  # of the practice's own loudness
 OTHERS_RATIO = 3.0  # how much everything else counts against all that was shown
-KEPT_MAX = 6000  # windows of nothing that a training looks at; more say the same again
+KEPT_MAX = 9000  # windows of nothing that a training looks at; more say the same again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +93,10 @@ class Prepared:
     checks: list[bool]
 
 
-def prepare(material: Material, seed: int = 0, variants: int = VARIANTS, show: Callable[[int, int, str], None] | None = None) -> Prepared:
-    """Encode the recording and its variants."""
+def prepare(
+    material: Material, seed: int = 0, variants: int = VARIANTS, show: Callable[[int, int, str], None] | None = None, practice: Sequence[Array] = ()
+) -> Prepared:
+    """Encode the recording and its variants. `practice`: packets of the same sense in which nothing that is taught happens."""
     rng = np.random.default_rng([seed, 7])
     classes, owner = material.labels()
     made = Prepared(material, [material.source.encode(material.stream)], [classes], [owner], [False])
@@ -112,7 +116,22 @@ def prepare(material: Material, seed: int = 0, variants: int = VARIANTS, show: C
             made.checks.append(k == 0 or k == variants)
         if show is not None:
             show(number + 1, len(material.shown), "examples and their variants")
+    for packets in _noisy(material, practice, rng):
+        made.latents.append(material.source.encode(packets))
+        made.classes.append(np.zeros(len(packets), np.int64))
+        made.owner.append(np.full(len(packets), -1, np.int64))
+        made.checks.append(False)
     return made
+
+
+def _noisy(material: Material, practice: Sequence[Array], rng: np.random.Generator) -> list[list[Array]]:
+    """The practice as it is, and among more noise than at rest, as loud as its own mean."""
+    packets = [packet for packet in practice if packet.shape == material.stream[0].shape]
+    if not packets or material.source.picture:
+        return [packets] if packets else []
+    wave = material.source.wave(packets)
+    loud = float(np.sqrt((wave**2).mean()))
+    return [packets, *(material.source.packets(wave + rng.standard_normal(wave.shape) * loud * part) for part in NOISES)]
 
 
 def train(

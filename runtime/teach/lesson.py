@@ -32,7 +32,7 @@ from innervate.runtime.teach.action import SHOWN, Action, Company, find_action
 from innervate.runtime.teach.detector import Detector, prepare, train
 from innervate.runtime.teach.examples import ZONE, Material, examine
 from innervate.runtime.teach.files import write_whole
-from innervate.runtime.teach.life import CHANGED_MAX, Life, changed, live, of_twins, with_skill
+from innervate.runtime.teach.life import CHANGED_MAX, Life, changed, live, of_twins, practice, with_skill
 from innervate.runtime.teach.onnx_file import GraphFile
 from innervate.runtime.teach.recording import Recording, need_samples
 from innervate.runtime.teach.skill import Options
@@ -149,7 +149,8 @@ class Lesson:
         twins = of_twins(self.board, self._registry)
         before = self._timed("life", lambda: live(twins, self.bundle, self._registry, order.source, self._variant))
         action = self._timed("action", lambda: self._action(material, before))  # first, because an unknown command shows at once
-        made = self._timed("variants", lambda: prepare(material, order.seed, show=self._stage("examples")))
+        met = [sample.data for sample in practice(twins, self.bundle, self._registry, order.source).samples()]
+        made = self._timed("variants", lambda: prepare(material, order.seed, show=self._stage("examples"), practice=met))
         verdict = self._timed("verdict", lambda: judge(made, seed=order.seed, show=self._stage("verdict")))
         check = self.folder / WORK / f"{order.name}.fit.npz"
         detector = self._timed("detector", lambda: train(made, checkpoint=check, show=self._stage("detector"))[0])

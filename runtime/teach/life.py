@@ -20,9 +20,9 @@ from innervate.runtime.loop.assemble import assemble
 from innervate.runtime.loop.clock import VirtualClock
 from innervate.runtime.loop.device import Turn, World
 from innervate.runtime.loop.events import Close, Event, Fault, Open, Setpoint, Text
-from innervate.runtime.teach.recording import Recorder, Recording
+from innervate.runtime.teach.recording import Recorder, Recording, make_recorder
 
-LIFE = Path(__file__).with_name("life.toml")
+LIFE, PRACTICE = (Path(__file__).with_name(name) for name in ("life.toml", "practice.toml"))
 WORLD = "innervate.boards.emulator:make_still"
 CHANGED_MAX = 0.01  # of the ticks of that minute; below half a second of it
 SAME_DEG = 0.5  # setpoints nearer than this are the same
@@ -86,6 +86,19 @@ def live(
     finally:
         world.close()
     return Life(dict(log.acts), log.faults, recorder.recording, device.ticks)
+
+
+def practice(board: Board, bundle: Bundle, registry: Registry, source: str) -> Recording:
+    """What the twin of one sense gives in another minute, on which detectors are trained rather than judged; empty without a twin."""
+    if not any(wiring.name == source for wiring in board.components):
+        return Recording(source)
+    world = cast("Callable[[Path, int | None], World]", load_attribute(WORLD, "teach"))(PRACTICE, None)
+    try:
+        device, recorder = make_recorder(board, bundle, registry, VirtualClock(), world, source, _Log())
+        device.run(world.end_ns)
+    finally:
+        world.close()
+    return recorder.recording
 
 
 def changed(before: Life, after: Life) -> float:
