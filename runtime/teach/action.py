@@ -29,6 +29,7 @@ from innervate.runtime.teach.recording import Moment
 from innervate.runtime.teach.rehearsal import Beat, Rehearsal
 
 BEFORE, AFTER = (4, 8, 16, 24), 2  # ticks of a scene before the moment, one of these; and after it
+RESTLESS = 10  # a model that is quiet in less than one moment in so many is taken as it is
 SHOWN = 12  # packets of an example at the end of what comes before
 SCENES, HELD_OUT = 24, 16  # moments to learn in, and to be judged in
 LENGTHS = (6, 8)  # of the latents that are tried for a command; with four, some searches end nowhere
@@ -105,19 +106,22 @@ class Teacher:
         self._rehearsal = Rehearsal(engine, vocabulary)
         self._vocabulary, self._company, self._openers = vocabulary, company, openers
         self._rng = np.random.default_rng(17)
+        self._drawn = self._quiet = 0
 
     def command(self, text: str, count: int) -> list[Scene]:
         """Scenes in which the typed command does something. Raises InnervateError when it does in less than half of those tried."""
         said = self._vocabulary.rows(text.encode() + b"\n")
         scenes: list[Scene] = []
-        for tried in range(1, 4 * count + 1):
+        tried = 0
+        while tried < 4 * count and not (tried >= count and len(scenes) < tried // 4):
+            if not self._draw():
+                continue
+            tried += 1
             scene = self._scene(said, None)
             if scene is not None:
                 scenes.append(scene)
             if len(scenes) == count:
                 return scenes
-            if tried >= 2 * count and len(scenes) < tried // 4:
-                break
         came = f"typed, it made the model act in {len(scenes)} of {tried} moments"
         step = 'try it typed in `innervate run` first, such as "look left"'
         raise InnervateError(f"teach: {text!r}", came, "a command that the device knows", step)
@@ -127,29 +131,45 @@ class Teacher:
         if not 0 < len(text.encode()) <= UTTERANCE_MAX or not text.isprintable():
             raise InnervateError(f"teach: {text!r}", f"{len(text.encode())} bytes", f"one line of 1 to {UTTERANCE_MAX}", "make it shorter")
         said = tuple(text.encode() + b"\n")
-        scenes = [self._scene(None, said) for _ in range(count)]
-        return [scene for scene in scenes if scene is not None]
+        scenes: list[Scene] = []
+        while len(scenes) < count:
+            scene = self._scene(None, said) if self._draw() else None
+            scenes += [scene] if scene is not None else []
+        return scenes
+
+    def _draw(self) -> bool:
+        """Draw a moment; return whether the model leaves it alone by itself: where it acts already, for what it has heard, nothing can be told."""
+        self._drawn += 1
+        self._count, self._at_rest, self._acted = self._company.draw()
+        opener = self._openers[int(self._rng.integers(len(self._openers)))] if self._rng.random() < 0.5 else b""
+        self._first = [self._vocabulary.rows(opener)] if opener else []
+        self._before(self._acted)
+        self._rows = self._rehearsal.rows
+        quiet = not any(self._rehearsal.tick(packets).tokens for packets in self._acted[self._count :])
+        self._quiet += quiet
+        return quiet or (self._drawn > RESTLESS and self._quiet < self._drawn // RESTLESS)  # one that never rests has to do
+
+    def _before(self, ticks: list[list[Floats]]) -> list[list[Floats]]:
+        """Rehearse what comes before the moment; return its ticks with what was typed."""
+        self._rehearsal.reset()
+        told = [[*packets, *self._first] if i == 0 else packets for i, packets in enumerate(ticks[: self._count])]
+        for packets in told:
+            self._rehearsal.tick(packets)
+        return told
 
     def _scene(self, said: Floats | None, utterance: tuple[int, ...] | None) -> Scene | None:
-        count, at_rest, acted = self._company.draw()
-        opener = self._openers[int(self._rng.integers(len(self._openers)))] if self._rng.random() < 0.5 else b""
-        first = [self._vocabulary.rows(opener)] if opener else []
-        self._rehearsal.reset()
-        for i, packets in enumerate(acted[:count]):
-            self._rehearsal.tick([*packets, *first] if i == 0 else packets)
-        before, ticks = self._rehearsal.rows, [[*packets, *first] if i == 0 else packets for i, packets in enumerate(acted[:count])]
+        count, at_rest, acted = self._count, self._at_rest, self._acted
+        ticks = self._before(acted)
         if utterance is not None:
             beats = self._spoken(utterance)
         else:
-            self._rehearsal.reset()
-            for i, packets in enumerate(at_rest[:count]):
-                self._rehearsal.tick([*packets, *first] if i == 0 else packets)
+            self._before(at_rest)
             beats = [self._rehearsal.tick([*at_rest[count], *([said] if said is not None else [])])]
             beats += [self._rehearsal.tick(packets) for packets in at_rest[count + 1 :]]
             if not beats[0].tokens:
                 return None
         frozen = [tuple(packets) for packets in acted]
-        return Scene(before, tuple(tuple(packets) for packets in ticks), frozen[count], tuple(frozen[count + 1 :]), tuple(beats))
+        return Scene(self._rows, tuple(tuple(packets) for packets in ticks), frozen[count], tuple(frozen[count + 1 :]), tuple(beats))
 
     def _spoken(self, utterance: tuple[int, ...]) -> list[Beat]:
         open_now = self._rehearsal.open
