@@ -34,11 +34,11 @@ from innervate.runtime.loop.assemble import assemble
 from innervate.runtime.loop.clock import VirtualClock
 from innervate.runtime.loop.device import Turn
 from innervate.runtime.teach import store
-from innervate.runtime.teach.gist import Compressor, Context
+from innervate.runtime.teach.gist import FOLLOWING, Compressor, Context, alike
 from innervate.runtime.teach.lesson import Lesson, Order
 from innervate.runtime.teach.life import live, of_twins
 from innervate.runtime.teach.recording import Recording, labelled, make_recorder
-from innervate.runtime.teach.rehearsal import Rehearsal
+from innervate.runtime.teach.rehearsal import Beat, Rehearsal
 
 RATE_HZ = 16_000
 ACT_S, LATE_S = 2.5, 0.9  # after a gesture: time to act in; time in which it may be recognised
@@ -46,6 +46,7 @@ LEFT_DEG, NEAR_DEG = 60.0, 8.0  # where "look left" leads, and how near counts, 
 FRESH_SEEDS = (901, 902, 903, 904)
 GIST_COMMANDS = (b"look left", b"look right", b"look up", b"follow the red cube", b"find the green ball", b"look straight ahead")
 CONTEXT_ROWS, GIST_LATENTS = 200, 8
+WINDOW_ROWS = 390  # with what follows, still inside the window of 512
 OLD_ROWS = ("directions", "find", "follow", "stop", "squeeze", "see", "force")
 
 
@@ -218,18 +219,17 @@ def _played(scenario: Scenario, bundle: Bundle, board: Board, registry: Registry
     return tape
 
 
-def _contexts(engine: Engine, vocabulary: Vocabulary, rows: int, moments: list[list[Floats]]) -> list[tuple[bytes, Context, int]]:
-    """Stretches of life in which a command has been given and what it opened is still open; where its token stands."""
+def _contexts(engine: Engine, vocabulary: Vocabulary, rows: int, moments: list[list[Floats]]) -> list[tuple[bytes, Context]]:
+    """Stretches of life in which a command has been given and what it opened is still open."""
     made = []
     for number, command in enumerate(GIST_COMMANDS):
-        rehearsal, at, opened = Rehearsal(engine, vocabulary), 60 + 70 * number, 0
+        rehearsal, at = Rehearsal(engine, vocabulary), 60 + 70 * number
         for tick in range(200):
             if tick > 3 and len(rehearsal.rows) >= rows:
                 break
             packets = moments[(at + tick) % len(moments)]
             rehearsal.tick([*packets, vocabulary.rows(command + b"\n")] if tick == 2 else packets)
-            opened = len(rehearsal.rows) - 1 if tick == 2 else opened
-        made.append((command, Context(rehearsal.rows, rehearsal.open), opened))
+        made.append((command, Context(rehearsal.rows, rehearsal.open)))
     return made
 
 
@@ -244,7 +244,7 @@ def gist(bundle: Bundle, variant: str = "auto") -> list[Row]:
     engine, gradient, vocabulary = Engine(bundle, variant), Gradient(bundle, variant), Vocabulary(bundle)
     moments, recording = _company(bundle)
     kept, without = [], []
-    for _, context, _ in _contexts(engine, vocabulary, CONTEXT_ROWS, moments):
+    for _, context in _contexts(engine, vocabulary, CONTEXT_ROWS, moments):
         compressor = Compressor(engine, gradient, vocabulary, context, recording.moments)
         without.append(compressor.judge(np.zeros((0, engine.width), np.float32)).agreement)
         kept.append(compressor.compress(GIST_LATENTS).match.agreement)
@@ -266,17 +266,29 @@ def gist(bundle: Bundle, variant: str = "auto") -> list[Row]:
 
 
 def window(bundle: Bundle, variant: str = "auto") -> list[Row]:
-    """What falls out of the window: 400 latents, of which the newest half stays, with the open component's pin alone and with a gist of the rest."""
+    """What falls out of the window: how the following ticks go when the engine slides, against a window that holds everything, and with a gist.
+
+    A slide keeps the newest half of the window and the token that opened a component, keys and values as they were; the gist is of the older half.
+    """
     engine, gradient, vocabulary = Engine(bundle, variant), Gradient(bundle, variant), Vocabulary(bundle)
     moments, recording = _company(bundle)
-    pinned, summed = [], []
-    for _, whole, opened in _contexts(engine, vocabulary, 2 * CONTEXT_ROWS - 10, moments):
-        half = len(whole.rows) // 2
-        context = Context(whole.rows[:half], whole.open, whole.rows[half:])
-        compressor = Compressor(engine, gradient, vocabulary, context, recording.moments)
-        pinned.append(compressor.judge(whole.rows[opened : opened + 1]).agreement)
-        summed.append(compressor.compress(GIST_LATENTS).match.agreement)
-    reached = f"{100 * float(np.mean(pinned)):.1f} % of ticks alike with the pin alone, {100 * float(np.mean(summed)):.1f} % with a gist"
+    slid, summed = [], []
+    for number, (command, context) in enumerate(_contexts(engine, vocabulary, WINDOW_ROWS, moments)):
+        beats: list[list[Beat]] = []
+        for slides in (False, True):
+            rehearsal, at, tick = Rehearsal(engine, vocabulary), 60 + 70 * number, 0
+            while len(rehearsal.rows) < len(context.rows):
+                packets = moments[(at + tick) % len(moments)]
+                rehearsal.tick([*packets, vocabulary.rows(command + b"\n")] if tick == 2 else packets)
+                tick += 1
+            if slides:
+                engine._cache.prepare(engine.rows_max)  # as a full window would
+            beats.append([rehearsal.tick(moments[(at + tick + k) % len(moments)]) for k in range(FOLLOWING)])
+        slid += [alike(one, other) for one, other in zip(*beats, strict=True)]
+        half = len(context.rows) // 2
+        older = Context(context.rows[:half], context.open, context.rows[half:])
+        summed.append(Compressor(engine, gradient, vocabulary, older, recording.moments).compress(GIST_LATENTS).match.agreement)
+    reached = f"{100 * float(np.mean(slid)):.1f} % of ticks alike as the engine slides, {100 * float(np.mean(summed)):.1f} % with a gist"
     return [Row("what falls out of the window", reached)]
 
 

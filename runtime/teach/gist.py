@@ -162,7 +162,7 @@ class Compressor:
         for draw in self._draws[LEARN:]:
             kls.append(float(self._divergence(self._answers(latents, draw), draw)[0].mean()))
             for wanted, came in zip(self._played(self.context.rows, draw), self._played(latents, draw), strict=True):
-                same += _alike(wanted, came)
+                same += alike(wanted, came)
                 ticks += 1
         return Match(float(np.mean(kls)), same / ticks)
 
@@ -236,7 +236,7 @@ class Compressor:
         return [self._rehearsal.tick(packets) for packets in draw.ticks]
 
 
-def _alike(wanted: Beat, came: Beat) -> bool:
+def alike(wanted: Beat, came: Beat) -> bool:
     """Whether two ticks went the same way: the same tokens, and, where something is open, latents that steer alike."""
     if wanted.tokens != came.tokens or wanted.open_after != came.open_after:
         return False
