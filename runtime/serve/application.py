@@ -71,6 +71,10 @@ class Application:
         """Ask the device to act, as if the line had been typed; needs "act" in `may`."""
         return self.client.say(line, wait_s)
 
+    def finish(self) -> None:
+        """Ask to be closed: what the model opened this component for is done."""
+        self.client.finish()
+
     def tell(self, text: str) -> None:
         """Have the device say a line to whoever is there; needs "tell" in `may`."""
         self.client.tell(text)

@@ -217,6 +217,10 @@ class Client:
         """Tell the device that a latent has been dealt with."""
         self._ask(Kind.TAKEN, {"seq": seq})
 
+    def finish(self) -> None:
+        """Ask to be closed: what the component was opened for is done."""
+        self._ask(Kind.FINISH)
+
     def leave(self) -> None:
         """Stop being a component, in good order."""
         self._ask(Kind.LEAVE)

@@ -69,12 +69,13 @@ class GuestLimb:
         self.fault: str | None = None  # why it must be cut off
         self._outlet = outlet
         self._open = False
+        self._finished = False  # it asks to be closed
         self._sent = 0
         self._taken = 0
 
     def steer(self, hidden: Floats, now_ns: int) -> bool:
-        """Send one output latent [D]; False when the application hangs."""
-        if not self.up:
+        """Send one output latent [D]; False when the application hangs, or has done what it was opened for."""
+        if not self.up or self._finished:
             return False
         if self._sent - self._taken >= LATENTS_OWED:
             self.up = False
@@ -91,8 +92,14 @@ class GuestLimb:
         """The application has done with a latent and all before it."""
         self._taken = min(max(self._taken, seq), self._sent)
 
+    def finish(self) -> None:
+        """The application wants to be closed; no effect when it is not open."""
+        self._finished = self._open
+
     def safe(self, now_ns: int, cause: str) -> None:
         """The model has closed it, or it was closed for the model."""
+        cause = "the application has finished" if self._finished else cause
+        self._finished = False
         if self._open:
             self._open = False
             self._outlet.send(Kind.CLOSED, 0, {"name": self.name, "cause": cause})

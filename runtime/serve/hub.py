@@ -187,6 +187,10 @@ class Hub:
         """Note that an application has done with a latent."""
         self._send(Kind.TAKEN, 0, {"name": self._need_application(caller), "seq": seq})
 
+    def finish(self, caller: Caller) -> None:
+        """An application has done what it was opened for."""
+        self._send(Kind.FINISH, 0, {"name": self._need_application(caller)})
+
     def forget(self, caller: Caller, cause: str | None) -> None:
         """The client goes: with a cause it is a fault of its application, without one it took its leave."""
         name, caller.application = caller.application, None

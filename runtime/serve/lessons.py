@@ -16,7 +16,7 @@ Known weakness: lines that are worded as none of the examples may not be underst
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,10 @@ CONTEXT = 160  # rows of a moment before the line: a second and a half, so that 
 TURNS_MIN = 4  # turns that a recording must have
 STEPS, RATE, SHRINK = 500, 0.05, 1e-3  # of the fit by Adam: a convex problem, long converged by then
 RIDGE = 10.0
+BUSY_TRIES = 8  # lines tried until one makes the model act
+TEXT = 256  # ids below are bytes
 MARGIN = 2.0  # in scores: so much higher or lower than the others, at least
-HELD_OUT = 4  # every so-many-th moment is for the trial
+HELD_OUT = 5  # every so-many-th moment is for the trial
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +58,7 @@ class Learnt:
     right: float
 
 
-def watch(client: Client, recordings: int = 4, every_s: float = 1.5) -> list[Moment]:
+def watch(client: Client, recordings: int = 5, every_s: float = 1.2) -> list[Moment]:
     """Collect moments of the device's present life, for `recordings` times `every_s` seconds. Raises LatentError when it senses too little."""
     idle = client.rows([256])[0]
     moments: list[Moment] = []
@@ -88,11 +90,13 @@ def learn(client: Client, lines: Mapping[str, int | None], moments: Sequence[Mom
         came = f"values {values}, {sum(value is None for value in lines.values())} lines that open nothing, {len(moments)} moments"
         wanted = f"values 0, 1, ..., a line that opens nothing, and {HELD_OUT} moments"
         raise LatentError("lessons", came, wanted, "add examples")
-    closed = next(index for index, name in enumerate(client.facts.control) if name.startswith("<eo_")) + 256
+    opens = [TEXT + index for index, name in enumerate(client.facts.control) if name.startswith("<so_")]
+    closed = next(index for index, name in enumerate(client.facts.control) if name.startswith("<eo_")) + TEXT
     embedding = np.repeat(client.rows([closed]), 2, axis=0)  # after such a token the model falls silent
-    seen = _Seen(client, embedding)
+    seen = _Seen(client, embedding, opens)
     for number, moment in enumerate(moments):
-        seen.see(moment, lines, number % HELD_OUT == HELD_OUT - 1)
+        # In every other moment the model is busy: a line has made it open one of its own components.
+        seen.see(moment, lines, number // 2 if opens and number % 2 else None, number % HELD_OUT == HELD_OUT - 1)
     shares = seen.trial(seen.fit("asked"), seen.decoder(len(values)))
     seen.use_all()  # what is kept is fitted to everything
     start, end = seen.fit("asked"), seen.fit("open")
@@ -106,39 +110,66 @@ class _Seen:
     the next turn, where it ought to close, "shut" is everywhere else.
     """
 
-    def __init__(self, client: Client, embedding: Floats) -> None:
+    def __init__(self, client: Client, embedding: Floats, opens: Sequence[int]) -> None:
         self._client = client
+        self._opens = list(opens)
         self._embedding = embedding
         self._idle = client.rows([256])
         self._rows: dict[str, Floats] = {}
         self._hidden: list[Floats] = []
         self._kinds: list[str] = []
         self._values: list[int] = []
+        self._busy: list[bool] = []  # a component is open, so that only control tokens are scored
         self._held: list[bool] = []
 
-    def see(self, moment: Moment, lines: Mapping[str, int | None], held: bool) -> None:
-        """Play every line in one moment."""
+    def see(self, moment: Moment, lines: Mapping[str, int | None], busy: int | None, held: bool) -> None:
+        """Play every line in one moment; `busy` is the number of a line before it that makes the model open something, None for none."""
         client, idle, (start, end) = self._client, self._idle, self._embedding[:, None]
+        context = moment.context if busy is None else self._made_busy(moment, [line for line, value in lines.items() if value is None], busy)
         client.reset()
-        before = client.append(moment.context)
+        before = client.append(context)
         now = client.snapshot()
-        for position in np.flatnonzero((moment.context == idle).all(axis=1)):
-            self._keep(before[position], "shut", -1, held)
+        for position in np.flatnonzero((context == idle).all(axis=1)):
+            self._keep(before[position], "shut", -1, False, held)
+        others = cycle(line for line, value in lines.items() if value is None)
         for line, value in lines.items():
-            rows = self._rows.setdefault(line, client.rows(line.encode() + b"\n"))
-            parts = [moment.senses, rows, idle]
-            if value is not None:
-                parts += [start, moment.senses, idle, end, moment.senses, idle]
+            parts = [moment.senses, self._said(line), idle]
+            if value is not None:  # it opens, closes in the next turn, and then something else is said
+                parts += [start, moment.senses, idle, end, moment.senses, self._said(next(others)), idle]
             client.rewind_to(now)
             hidden = client.append(np.concatenate(parts))
             ends = np.cumsum([len(part) for part in parts]) - 1
             if value is None:
-                self._keep(hidden[ends[2]], "shut", -1, held)
+                self._keep(hidden[ends[2]], "shut", -1, busy is not None, held)
             else:
-                for part, kind in ((2, "asked"), (3, "opened"), (5, "open"), (6, "shut"), (8, "shut")):
-                    self._keep(hidden[ends[part]], kind, value, held)
+                self._keep(hidden[ends[2]], "asked", value, busy is not None, held)
+                for part, kind in ((3, "opened"), (5, "open")):
+                    self._keep(hidden[ends[part]], kind, value, True, held)
+                for part in (6, 9):
+                    self._keep(hidden[ends[part]], "shut", -1, False, held)
 
-    def _keep(self, hidden: Floats, kind: str, value: int, held: bool) -> None:
+    def _made_busy(self, moment: Moment, lines: Sequence[str], number: int) -> Floats:
+        """Return a context at whose end something is open: after line `number`, or the next that the model answers so, else after none."""
+        client, idle, token = self._client, self._idle, self._opens[0]
+        client.reset()
+        client.append(moment.context)
+        now, told = client.snapshot(), np.zeros((0, idle.shape[1]), np.float32)
+        for line in [*lines[number % len(lines) :], *lines[: number % len(lines)]][:BUSY_TRIES]:
+            rows = np.concatenate([moment.senses, self._said(line), idle])
+            client.rewind_to(now)
+            best = int(client.logits(client.append(rows, last=True))[0].argmax())
+            if best in self._opens:
+                token, told = best, rows
+                break
+        return np.concatenate([moment.context, told, client.rows([token]), moment.senses, idle, moment.senses, idle])
+
+    def _said(self, line: str) -> Floats:
+        if line not in self._rows:
+            self._rows[line] = self._client.rows(line.encode() + b"\n")
+        return self._rows[line]
+
+    def _keep(self, hidden: Floats, kind: str, value: int, busy: bool, held: bool) -> None:
+        self._busy.append(busy)
         self._hidden.append(np.array(hidden, np.float32))
         self._kinds.append(kind)
         self._values.append(value)
@@ -147,11 +178,11 @@ class _Seen:
     def _of(self, kinds: Sequence[str], held: bool) -> npt.NDArray[np.intp]:
         return np.array([i for i, kind in enumerate(self._kinds) if kind in kinds and self._held[i] == held], np.intp)
 
-    def _others(self, hidden: Floats) -> Floats:
-        """Return the highest score that any token of the base has, for each row."""
-        parts = [self._client.logits(hidden[i : i + 256]).max(axis=1) for i in range(0, len(hidden), 256)]
-        whole: Floats = np.concatenate(parts)
-        return whole
+    def _others(self, here: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+        """Return hidden states [N, D], and for each the highest score of any of the base's tokens, and of its control tokens."""
+        hidden = np.stack(self._hidden)[here]
+        scores = np.concatenate([self._client.logits(hidden[i : i + 256]) for i in range(0, len(hidden), 256)])
+        return hidden, scores.max(axis=1), scores[:, TEXT:].max(axis=1)
 
     def use_all(self) -> None:
         """Hold nothing out any more."""
@@ -160,10 +191,11 @@ class _Seen:
     def fit(self, kind: str) -> Floats:
         """Return the row [D] that scores above the others where `kind` is and below them elsewhere: logistic regression with margins."""
         here = self._of(("asked", "opened", "open", "shut"), False)
-        x = np.stack(self._hidden)[here]
+        x, every, control = self._others(here)
         sign = np.where([self._kinds[i] == kind for i in here], 1.0, -1.0)
         weight = np.where(sign > 0, 0.5 / (sign > 0).sum(), 0.5 / (sign < 0).sum())
-        other = self._others(x) + sign * MARGIN
+        # The harder of the two ways: above every token, and below the control tokens alone. The model may be surer or less sure another time.
+        other = np.where(sign > 0, every, control) + sign * MARGIN
         row, mean, square = np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.zeros(x.shape[1])
         for step in range(1, STEPS + 1):
             wrong = weight * sign / (1.0 + np.exp(np.clip(sign * (x @ row - other), -60.0, 60.0)))
@@ -182,12 +214,14 @@ class _Seen:
 
     def trial(self, start: Floats, decoder: Floats) -> tuple[float, float, float]:
         """Return the shares opened, opened wrongly, and of right values, on what was held out."""
-        hidden = np.stack(self._hidden)
-        scores = {kind: hidden[self._of((kind,), True)] for kind in ("asked", "shut")}
-        opened, false = (float(np.mean(x @ start > self._others(x))) for x in scores.values())
+        shares = []
+        for kind in ("asked", "shut"):
+            here = self._of((kind,), True)
+            x, every, control = self._others(here)
+            shares.append(float(np.mean(x @ start > np.where(np.array(self._busy)[here], control, every))))
         here = self._of(("opened",), True)
         right = np.mean((self._with_one(here) @ decoder).argmax(axis=1) == np.array(self._values)[here])
-        return opened, false, float(right)
+        return shares[0], shares[1], float(right)
 
     def _with_one(self, here: npt.NDArray[np.intp]) -> Floats:
         x = np.stack(self._hidden)[here]

@@ -217,6 +217,8 @@ class Port:
             guest.feed.put(data, now_ns - round(float(frame.meta.get("age_ms", 0.0)) * 1e6))
         elif frame.kind == Kind.TAKEN and guest.limb is not None:
             guest.limb.taken(int(frame.meta["seq"]))
+        elif frame.kind == Kind.FINISH and guest.limb is not None:
+            guest.limb.finish()
         elif frame.kind == Kind.LEAVE:
             cause = frame.meta.get("cause")
             if cause:

@@ -48,6 +48,7 @@ class Desk:
             Kind.PUSH: self._push,
             Kind.TELL: self._tell,
             Kind.TAKEN: self._taken,
+            Kind.FINISH: self._finish,
         }
 
     def answer(self, frame: Frame) -> Answer:
@@ -212,6 +213,10 @@ class Desk:
 
     def _taken(self, frame: Frame) -> Answer:
         self._device().taken(int(frame.meta.get("seq", 0)), self._caller)
+        return DONE
+
+    def _finish(self, frame: Frame) -> Answer:
+        self._device().finish(self._caller)
         return DONE
 
     def _text(self, frame: Frame, field: str, most: int = TEXT_MAX) -> str:

@@ -86,6 +86,7 @@ class Kind(IntEnum):
     CLOSED = 61
     TAKEN = 62
     LEAVE = 63
+    FINISH = 64
     # Between the device and its serving process only; a client that sends one is refused.
     CONFIG = 128
     READY = 129

@@ -91,6 +91,23 @@ def test_one_that_takes_its_latents_stays(hand: Hand, driving_bundle: Path) -> N
     assert faults(hand) == []
 
 
+def test_one_that_has_finished_is_closed_and_the_model_is_told(hand: Hand, driving_bundle: Path) -> None:
+    rows = raw(opening_rows(driving_bundle))
+    fed: list[Floats] = []
+    append = hand.device.backbone.append
+
+    def spy(x: Floats, *, pin: str | None = None) -> Floats:
+        fed.append(x.copy())
+        return append(x, pin=pin)
+
+    hand.device.backbone.append = spy  # type: ignore[method-assign]
+    hand.play({1: lambda: hand.register("acme/ring", "downstream", 1, rows), 3: lambda: hand.send(Kind.FINISH, 0, {"name": "acme/ring"})}, 3)
+    kinds = [frame.kind for frame in hand.frames() if frame.kind not in (Kind.EVENT, Kind.DONE)]
+    assert kinds == [Kind.OPENED, Kind.LATENT, Kind.LATENT, Kind.CLOSED]
+    assert np.array_equal(fed[-1][0], opening_rows(driving_bundle)[1]), "its end token"
+    assert faults(hand) == []
+
+
 def test_one_that_dies_is_a_fault_and_may_come_back_after_its_pause(hand: Hand) -> None:
     def die() -> None:
         hand.send(Kind.LEAVE, 0, {"name": "acme/ring", "cause": "its process has gone"})

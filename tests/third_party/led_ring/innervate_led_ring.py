@@ -62,8 +62,9 @@ class Ring(Application):
         self._decoder, self._leds = learnt.decoder, leds
 
     def latent(self, hidden: np.ndarray[tuple[int], np.dtype[np.float32]]) -> None:
-        """One latent of the model, [D], for as long as it holds the ring open."""
+        """One latent of the model, [D]: it says the colour, and the ring need not stay open."""
         self._leds.show(list(COLOURS)[int((hidden @ self._decoder[:-1] + self._decoder[-1]).argmax())])
+        self.finish()
 
 
 def known(client: Client) -> Learnt:
