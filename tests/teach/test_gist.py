@@ -95,3 +95,18 @@ def test_eight_latents_stand_for_a_goal(tmp_path: Path) -> None:
     none, found = compressor.judge(np.zeros((0, engine.width), np.float32)), compressor.compress(8)
     assert found.match.agreement > max(0.8, none.agreement + 0.3)
     assert found.match.kl < none.kl / 4
+
+
+def test_the_verb_writes_what_a_run_can_begin_with(quiet_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "board.toml").write_text(BOARD.format(variant="fp32"))
+    (tmp_path / "what.txt").write_text("the kettle is on\n\nlook left\n")
+    common = ["--board", str(tmp_path / "board.toml"), "--bundle", str(quiet_bundle), "--variant", "fp32"]
+    assert main(["gist", str(tmp_path / "what.txt"), "--k", "2,3", "--steps", "2", "--out", str(tmp_path / "a.gist"), *common]) == 0
+    out = capsys.readouterr().out
+    assert "2 lines are" in out
+    assert "a.gist: 3 latents for" in out
+    assert main(["run", "--duration", "0.4", "--gist", str(tmp_path / "a.gist"), *common]) == 0
+    (tmp_path / "what.txt").write_text("\n")
+    assert main(["gist", str(tmp_path / "what.txt"), *common]) == 1
+    assert "is empty" in capsys.readouterr().err
+    assert main(["gist", str(tmp_path / "nothing.txt"), *common]) == 1
