@@ -1,0 +1,1 @@
+"""Distributions of third parties: applications that touch no room."""
