@@ -22,6 +22,7 @@ from innervate.runtime.cli.run import default_bundle
 GROUPS = {
     "gradient": "innervate.models.bench.gradient",
     "taught": "innervate.models.bench.taught",
+    "served": "innervate.models.bench.served",
 }
 
 
