@@ -1,7 +1,7 @@
 # Innervate. `make run` and `make test` set up what they need; `make help` lists the rest.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint typecheck imports unit bench bench-link fuzz firmware eval train setup links packages lock clean clean-venv
+.PHONY: help run test lint typecheck imports unit bench bench-link bench-teach fuzz firmware eval train setup links packages lock clean clean-venv
 
 PY := .venv/bin/python
 INNERVATE := .venv/bin/innervate
@@ -74,6 +74,10 @@ bench-link: ## the link to the microcontroller, against the raw echo of the same
 	@.ci/setup mcu
 	@$(MAKE) --no-print-directory -s -C firmware_bridge/firmware host storm stm32f405 echo
 	$(PY) -m innervate.firmware_bridge.bench $(ARGS)
+
+bench-teach: ## gradients, teaching and serving, each figure with its goal; ARGS="--only taught" for one group
+	@.ci/setup dev
+	$(ONE_THREAD) $(PY) -m innervate.models.bench.teach $(ARGS)
 
 fuzz: ## the fuzzers on both ends of the link, half an hour each; SECONDS=60 for less
 	@.ci/setup dev
