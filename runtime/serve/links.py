@@ -137,6 +137,10 @@ class StreamLink:
 
     def _take(self, size: int) -> bytearray:
         """Return the next `size` bytes of the frame, in memory of their own."""
+        if self._end - self._begin >= size:  # all of it has been read ahead: one copy and no zeros before it
+            begin = self._begin
+            self._begin += size
+            return bytearray(self._view[begin : self._begin])
         whole = bytearray(size)
         ready = min(size, self._end - self._begin)
         whole[:ready] = self._view[self._begin : self._begin + ready]

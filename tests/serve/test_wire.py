@@ -1,6 +1,8 @@
 """Frames: their bytes, in any pieces, and what is refused."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +109,12 @@ def test_an_error_is_the_same_at_the_other_end(error: InnervateError, code: str)
 
 def test_a_foreign_error_says_its_type() -> None:
     assert wire.error_meta(RuntimeError("oh"))["came"] == "RuntimeError: oh"
+
+
+def test_the_page_lists_every_kind_and_code_with_its_number() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    inside = {Kind.CONFIG, Kind.READY, Kind.GONE}  # between the device and its serving process
+    listed = {name: int(number) for name, number in re.findall(r"(?m)^\| ([A-Z]+) \| (\d+) \|", page)}
+    assert listed == {kind.name: int(kind) for kind in Kind if kind not in inside}
+    assert set(re.findall(r"`(\w+)`", page.partition("Codes of errors: ")[2].partition(". After")[0])) == set(CODES)
+    assert "49 4e 01 10 07 00 00 00 0d 00 00 00 08 00 00 00\n7b 22 6c 61 73 74 22 3a 74 72 75 65 7d\n00 00 80 3f 00 00 00 c0" in page
