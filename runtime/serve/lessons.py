@@ -127,7 +127,7 @@ class _Seen:
         client, idle, (start, end) = self._client, self._idle, self._embedding[:, None]
         context = moment.context if busy is None else self._made_busy(moment, [line for line, value in lines.items() if value is None], busy)
         client.reset()
-        before = client.append(context)
+        before = self._append(context)
         now = client.snapshot()
         for position in np.flatnonzero((context == idle).all(axis=1)):
             self._keep(before[position], "shut", -1, False, held)
@@ -137,7 +137,7 @@ class _Seen:
             if value is not None:  # it opens, closes in the next turn, and then something else is said
                 parts += [start, moment.senses, idle, end, moment.senses, self._said(next(others)), idle]
             client.rewind_to(now)
-            hidden = client.append(np.concatenate(parts))
+            hidden = self._append(np.concatenate(parts))
             ends = np.cumsum([len(part) for part in parts]) - 1
             if value is None:
                 self._keep(hidden[ends[2]], "shut", -1, busy is not None, held)
@@ -152,16 +152,21 @@ class _Seen:
         """Return a context at whose end something is open: after line `number`, or the next that the model answers so, else after none."""
         client, idle, token = self._client, self._idle, self._opens[0]
         client.reset()
-        client.append(moment.context)
+        self._append(moment.context)
         now, told = client.snapshot(), np.zeros((0, idle.shape[1]), np.float32)
         for line in [*lines[number % len(lines) :], *lines[: number % len(lines)]][:BUSY_TRIES]:
             rows = np.concatenate([moment.senses, self._said(line), idle])
             client.rewind_to(now)
-            best = int(client.logits(client.append(rows, last=True))[0].argmax())
+            best = int(client.logits(self._append(rows)[-1:])[0].argmax())
             if best in self._opens:
                 token, told = best, rows
                 break
         return np.concatenate([moment.context, told, client.rows([token]), moment.senses, idle, moment.senses, idle])
+
+    def _append(self, x: Floats) -> Floats:
+        """Append any number of rows; return their hidden states."""
+        most = self._client.facts.rows_max
+        return np.concatenate([self._client.append(x[i : i + most]) for i in range(0, len(x), most)])
 
     def _said(self, line: str) -> Floats:
         if line not in self._rows:
