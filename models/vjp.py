@@ -9,7 +9,8 @@ gradient of another model. Activations stay float32, for a rounded activation ha
 
 Theory, a layer at a time, ``d`` standing for "gradient with respect to":
 
-- RMS norm ``n = x r w``, ``r = 1 / sqrt(mean(x^2) + eps)``: with ``u = dn w``, ``dx = r (u - x r^2 mean(u x))``.
+- RMS norm ``z = x r``, ``r = 1 / sqrt(mean(x^2) + eps)``: ``dx = r (dz - z mean(dz z))``. Its gain is multiplied into the rows of the matrix
+  that follows, once, when the session folds constants; only the last norm's stands alone.
 - rotation: its transpose is the rotation by the opposite angle.
 - attention ``o = p v``, ``p = softmax(q k' s)``: ``dp = do v'``, ``ds = p (dp - rowsum(do o))``, since ``rowsum(dp p) = rowsum(do o)``.
 - gated feed-forward ``h = a u``, ``a = silu(b)``, ``e = sigmoid(b)``: ``db = dh u (e + a - a e)``.
@@ -104,10 +105,15 @@ class GradientGraph:
         self.initialisers[name] = tensor
         return name
 
-    def weight(self, name: str) -> _Weight:
+    def weight(self, name: str, gain: str = "") -> _Weight:
         """The float32 matrix that the decode graph's bytes stand for; one value for the forward and the backward pass."""
         if name not in self._weights:
-            self._weights[name] = self._columns(name) if f"{name}.int8" in self.known else self._blocks(name)
+            weight = self._columns(name) if f"{name}.int8" in self.known else self._blocks(name)
+            if gain:
+                shape = self.constant("a_row" if weight.turned else "a_column", np.array([1, -1] if weight.turned else [-1, 1], np.int64))
+                rows = self.node("Reshape", [self.tensor(gain), shape], [f"{gain}.rows"])
+                weight = _Weight(self.node("Mul", [weight.name, rows], [f"{name}.gained"]), weight.turned)
+            self._weights[name] = weight
         return self._weights[name]
 
     def _columns(self, name: str) -> _Weight:
@@ -130,31 +136,29 @@ class GradientGraph:
         fine = self.node("DequantizeLinear", operands, [f"{name}.fine"], axis=1, block_size=int(block))
         return _Weight(self.node("Add", [coarse, fine], [f"{name}.w"]), turned=True)
 
-    def times(self, x: str, name: str, out: str, *, back: bool = False) -> str:
-        """``x @ W``, or ``x @ W'`` on the way back."""
-        weight = self.weight(name)
+    def times(self, x: str, name: str, out: str, *, gain: str = "", back: bool = False) -> str:
+        """``x @ W``, or ``x @ W'`` on the way back; ``gain`` names the norm whose gain stands before ``W``."""
+        weight = self.weight(name, gain)
         return self.node("Gemm", [x, weight.name], [out], transB=int(weight.turned != back))
 
     def fused(self, a: str, b: str, out: str, *, turn_a: bool = False, turn_b: bool = False, alpha: float = 1.0) -> str:
         """Batched ``alpha a @ b`` with either side transposed in place."""
         return self.node("FusedMatMul", [a, b], [out], MS, transA=int(turn_a), transB=int(turn_b), alpha=alpha)
 
-    def norm(self, x: str, gain: str, out: str) -> tuple[str, str]:
-        """RMS norm of ``x [T, D]``: the normed rows, and ``r [T, 1]``."""
-        r = f"{out}.r"
-        operands, outputs = [x, self.tensor(gain)], [out, r]
-        self.nodes.append(helper.make_node("SimplifiedLayerNormalization", operands, outputs, name=out, axis=-1, epsilon=self.eps))
-        return out, r
+    def norm(self, x: str, out: str) -> tuple[str, str]:
+        """RMS norm of ``x [T, D]`` without its gain: ``z [T, D]`` and ``r [T, 1]``."""
+        ones = self.constant("ones", np.ones(self.width, np.float32))
+        outputs = [out, f"{out}.r"]
+        self.nodes.append(helper.make_node("SimplifiedLayerNormalization", [x, ones], outputs, name=out, axis=-1, epsilon=self.eps))
+        return out, f"{out}.r"
 
-    def norm_back(self, dn: str, x: str, r: str, gain: str, out: str) -> str:
+    def norm_back(self, dz: str, z: str, r: str, out: str) -> str:
         """Gradient of the norm's input."""
-        u = self.node("Mul", [dn, self.tensor(gain)], [f"{out}.u"])
-        product = self.node("Mul", [u, x], [f"{out}.ux"])
+        product = self.node("Mul", [dz, z], [f"{out}.product"])
         axis = self.constant("last_axis", np.array([-1], np.int64))
         mean = self.node("ReduceMean", [product, axis], [f"{out}.mean"], keepdims=1)
-        share = self.node("Mul", [mean, self.node("Mul", [r, r], [f"{out}.rr"])], [f"{out}.share"])  # [T, 1], cheap
-        along = self.node("Mul", [x, share], [f"{out}.along"])
-        across = self.node("Sub", [u, along], [f"{out}.across"])
+        along = self.node("Mul", [z, mean], [f"{out}.along"])
+        across = self.node("Sub", [dz, along], [f"{out}.across"])
         return self.node("Mul", [across, r], [out])
 
     def rotate(self, x: str, sin: str, out: str) -> str:
@@ -187,29 +191,26 @@ class GradientGraph:
     def forward(self, i: int, x: str, mask: str) -> tuple[str, _Kept]:
         """Layer ``i``: the residual after it, and what its backward pass needs."""
         kept = _Kept()
-        normed, kept["r1"] = self.norm(x, f"norm_attention.{i}", f"in.{i}")
-        qkv = self.times(normed, f"qkv.{i}", f"qkv.{i}.y")
+        kept["z1"], kept["r1"] = self.norm(x, f"in.{i}")
+        qkv = self.times(kept["z1"], f"qkv.{i}", f"qkv.{i}.y", gain=f"norm_attention.{i}")
         heads = self.heads_of(qkv, f"qkv.{i}.heads", 3 * self.heads)
-        sizes = self.constant("qk_v", np.array([2 * self.heads, self.heads], np.int64))
-        self.node("Split", [heads, sizes], [f"qk.{i}", f"v.{i}"], axis=1)
-        turned = self.rotate(f"qk.{i}", self.tensor("sin"), f"turned.{i}")
-        kept["q"], kept["k"], kept["v"] = f"q.{i}", f"k.{i}", f"v.{i}"
-        self.node("Split", [turned], [f"q.{i}", f"k.{i}"], axis=1, num_outputs=2)
+        self.node("Split", [heads], [f"q.{i}.straight", f"k.{i}.straight", f"v.{i}"], axis=1, num_outputs=3)
+        kept["q"], kept["k"] = (self.rotate(f"{part}.{i}.straight", self.tensor("sin"), f"{part}.{i}") for part in "qk")
+        kept["v"] = f"v.{i}"
         scores = self.fused(kept["q"], kept["k"], f"scores.{i}", turn_b=True, alpha=self.head_width**-0.5)
         masked = self.node("Add", [scores, mask], [f"scores_masked.{i}"])
         kept["p"] = self.node("Softmax", [masked], [f"p.{i}"], axis=-1)
         kept["o"] = self.node("MatMul", [kept["p"], kept["v"]], [f"o.{i}"])
         mixed = self.rows_of(kept["o"], f"mixed.{i}", self.heads)
-        kept["middle"] = self.node("Add", [x, self.times(mixed, f"out.{i}", f"out.{i}.y")], [f"middle.{i}"])
-        fed, kept["r2"] = self.norm(kept["middle"], f"norm_ffn.{i}", f"ffn_in.{i}")
-        both = self.times(fed, f"gate_up.{i}", f"gate_up.{i}.y")
+        middle = self.node("Add", [x, self.times(mixed, f"out.{i}", f"out.{i}.y")], [f"middle.{i}"])
+        kept["z2"], kept["r2"] = self.norm(middle, f"ffn_in.{i}")
+        both = self.times(kept["z2"], f"gate_up.{i}", f"gate_up.{i}.y", gain=f"norm_ffn.{i}")
         kept["up"] = f"up.{i}"
         self.node("Split", [both], [f"gate.{i}", f"up.{i}"], axis=1, num_outputs=2)
         kept["e"] = self.node("Sigmoid", [f"gate.{i}"], [f"e.{i}"])
         kept["a"] = self.node("Mul", [f"gate.{i}", kept["e"]], [f"a.{i}"])
         hidden = self.node("Mul", [kept["a"], kept["up"]], [f"hidden.{i}"])
-        kept["x"] = x
-        return self.node("Add", [kept["middle"], self.times(hidden, f"down.{i}", f"down.{i}.y")], [f"after.{i}"]), kept
+        return self.node("Add", [middle, self.times(hidden, f"down.{i}", f"down.{i}.y")], [f"after.{i}"]), kept
 
     def backward(self, i: int, g: str, kept: _Kept, last: str) -> str:
         """Gradient before layer ``i`` from ``g``, the one after it; ``last`` names the result."""
@@ -222,12 +223,12 @@ class GradientGraph:
         dgate = self.node("Mul", [da, slope], [f"dgate.{i}"])
         dboth = self.node("Concat", [dgate, dup], [f"dboth.{i}"], axis=1)
         dfed = self.times(dboth, f"gate_up.{i}", f"dffn_in.{i}", back=True)
-        through = self.norm_back(dfed, kept["middle"], kept["r2"], f"norm_ffn.{i}", f"through_ffn.{i}")
+        through = self.norm_back(dfed, kept["z2"], kept["r2"], f"through_ffn.{i}")
         g = self.node("Add", [g, through], [f"dmiddle.{i}"])
         dmixed = self.times(g, f"out.{i}", f"dmixed.{i}", back=True)
         dqkv = self.attention_back(i, self.heads_of(dmixed, f"do.{i}", self.heads), kept)
         din = self.times(dqkv, f"qkv.{i}", f"din.{i}", back=True)
-        through = self.norm_back(din, kept["x"], kept["r1"], f"norm_attention.{i}", f"through_attention.{i}")
+        through = self.norm_back(din, kept["z1"], kept["r1"], f"through_attention.{i}")
         return self.node("Add", [g, through], [last])
 
     def attention_back(self, i: int, do: str, kept: _Kept) -> str:
@@ -241,10 +242,9 @@ class GradientGraph:
         ds = self.node("Mul", [kept["p"], self.node("Sub", [dp, share], [f"dp_rest.{i}"])], [f"ds.{i}"])
         dq = self.fused(ds, kept["k"], f"dq.{i}", alpha=scale)
         dk = self.fused(ds, kept["q"], f"dk.{i}", turn_a=True, alpha=scale)
-        turned = self.node("Concat", [dq, dk], [f"dturned.{i}"], axis=1)
         back = self.node("Neg", [self.tensor("sin")], ["minus_sin"]) if i == self.layers - 1 else "minus_sin"
-        straight = self.rotate(turned, back, f"dqk.{i}")
-        whole = self.node("Concat", [straight, dv], [f"dqkv.{i}.heads"], axis=1)
+        straight = [self.rotate(part, back, f"{part}.straight") for part in (dq, dk)]
+        whole = self.node("Concat", [*straight, dv], [f"dqkv.{i}.heads"], axis=1)
         return self.rows_of(whole, f"dqkv.{i}", 3 * self.heads)
 
     def build(self) -> onnx.ModelProto:
@@ -253,8 +253,10 @@ class GradientGraph:
         for i in range(self.layers):
             x, keep = self.forward(i, x, mask)
             kept.append(keep)
-        _, r = self.norm(x, "norm", "y")
-        g = self.norm_back("g", x, r, "norm", "dafter")
+        z, r = self.norm(x, "last")
+        gain = self.tensor("norm")
+        self.node("Mul", [z, gain], ["y"])
+        g = self.norm_back(self.node("Mul", ["g", gain], ["dlast"]), z, r, "dafter")
         for i in reversed(range(self.layers)):
             g = self.backward(i, g, kept[i], "dx" if i == 0 else f"dafter.{i}")
         shape: list[int | str | None] = ["T", self.width]
