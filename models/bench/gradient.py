@@ -1,7 +1,8 @@
 """Figures of the Gradient API: how right, how fast, how large.
 
 Times are medians on one thread, all in one process and in turns: `vjp` against a forward pass of the engine with float activations (the variant
-fp32), against one of the variant that a device takes, and against forward and backward in torch on the same shape, eager.
+fp32), against one of the variant that a device takes, and against forward and backward in torch on the same shape, eager, for the inputs'
+gradient alone and with the weights'.
 """
 
 from __future__ import annotations
@@ -56,28 +57,35 @@ def rows(bundle: Bundle) -> Iterator[Row]:
         runs = {f"T={length}": error for length, error in found.as_it_runs.items()}
         yield at_most(f"VJP of {variant} against the graph as it runs", runs, RUNS_MAX, ".1e")
     gradient = Gradient(bundle)
-    over_forward, over_device, over_torch, times = {}, {}, {}, []
-    for length in LENGTHS:
-        vjp, smooth, device, eager = medians_us(passes(bundle, gradient, length), REPEATS, ROUNDS)
+    over_forward, over_device, over_torch, over_whole, times = {}, {}, {}, {}, []
+    for length in [length for length in LENGTHS if length <= bundle.header.context // 2]:  # the engine's longest pass
+        vjp, smooth, device, eager, whole = medians_us(passes(bundle, gradient, length), REPEATS, ROUNDS)
         over_forward[f"T={length}"], over_torch[f"T={length}"] = vjp / smooth, vjp / eager
-        over_device[f"T={length}"] = vjp / device
+        over_device[f"T={length}"], over_whole[f"T={length}"] = vjp / device, vjp / whole
         times.append(f"T={length} {vjp / 1e3:.1f}")
     yield at_most("VJP time over forward time, float activations", over_forward, OVER_FORWARD_MAX)
-    yield at_most("VJP time over torch eager forward and backward", over_torch, OVER_TORCH_MAX)
-    ratios = "   ".join(f"{name} {ratio:.2f}" for name, ratio in over_device.items())
-    yield Row(f"VJP time over forward time as it runs ({gradient.variant})", ratios)
+    yield at_most("VJP time over torch eager forward and backward, inputs alone", over_torch, OVER_TORCH_MAX)
+    yield Row("VJP time over the same with the weights' gradients", listed(over_whole))
+    yield Row(f"VJP time over forward time as it runs ({gradient.variant})", listed(over_device))
     yield Row("VJP time, ms", "   ".join(times))
-    yield Row("memory, MB: opened, and after each of these lengths", memory_mb(bundle, gradient.variant, (57, 200, gradient.rows_max)))
+    yield Row("memory, MB: opened, and after each of these lengths", memory_mb(bundle, gradient.variant, (*LENGTHS[1:], gradient.rows_max)))
+
+
+def listed(values: dict[str, float]) -> str:
+    """Values by name in one line."""
+    return "   ".join(f"{name} {value:.2f}" for name, value in values.items())
 
 
 def passes(bundle: Bundle, gradient: Gradient, length: int) -> list[Callable[[], None]]:
-    """`vjp`, the forward pass with float activations, the one of the device, torch: all on ``length`` latents."""
+    """`vjp`, the forward pass with float activations, the one of the device, torch without and with
+    gradients of the weights: all on ``length`` latents."""
     x, g = (np.random.default_rng(seed).standard_normal((length, gradient.width), dtype=np.float32) for seed in (0, 1))
 
     def vjp() -> None:
         gradient.vjp(x, g)
 
-    return [vjp, forward(bundle, "fp32", x), forward(bundle, gradient.variant, x), torch_pass(bundle, x, g)]
+    torches = [torch_pass(bundle, x, g, weights=weights) for weights in (False, True)]
+    return [vjp, forward(bundle, "fp32", x), forward(bundle, gradient.variant, x), *torches]
 
 
 def forward(bundle: Bundle, variant: str, x: Floats) -> Callable[[], None]:
@@ -91,8 +99,8 @@ def forward(bundle: Bundle, variant: str, x: Floats) -> Callable[[], None]:
     return run
 
 
-def torch_pass(bundle: Bundle, x: Floats, g: Floats) -> Callable[[], None]:
-    """The same in torch, eager, with random weights: time does not depend on them."""
+def torch_pass(bundle: Bundle, x: Floats, g: Floats, *, weights: bool) -> Callable[[], None]:
+    """The same in torch, eager, with random weights, for time does not depend on them; ``weights``: with their gradients, as a module comes."""
     import torch
 
     from innervate.models.backbone import Backbone, BackboneConfig
@@ -101,11 +109,13 @@ def torch_pass(bundle: Bundle, x: Floats, g: Floats) -> Callable[[], None]:
     header = bundle.header
     ffn = gate_rows(bundle)
     config = BackboneConfig(header.width, header.layers, header.heads, ffn, header.context, header.rope_base)
-    net = Backbone(config).requires_grad_(False)
+    net = Backbone(config).requires_grad_(weights)
     leaf, question = torch.from_numpy(x)[None].requires_grad_(), torch.from_numpy(g)[None]
 
     def run() -> None:
-        torch.autograd.grad(net(leaf), leaf, question)
+        net(leaf).backward(question)
+        leaf.grad = None
+        net.zero_grad()
 
     return run
 
@@ -122,8 +132,9 @@ def gate_rows(bundle: Bundle) -> int:
     return int(blocks * block)
 
 
-def memory_mb(bundle: Bundle, variant: str, lengths: tuple[int, ...]) -> str:
+def memory_mb(bundle: Bundle, variant: str, wanted: tuple[int, ...]) -> str:
     """What the gradient adds to a process that has onnxruntime loaded."""
+    lengths = [length for length in wanted if length <= bundle.header.context]
     command = [sys.executable, "-c", _MEMORY, str(bundle.folder), variant, *map(str, lengths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     opened, *after = (float(word) for word in done.stdout.split())
